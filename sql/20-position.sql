@@ -1,0 +1,29 @@
+-- The global order. Each nextval reserves one range of positions, which the
+-- backends then share out in shared memory; src/store/position.c has the proof.
+
+CREATE SEQUENCE evstore.position_sequence AS bigint INCREMENT BY 1024 MINVALUE 1 NO CYCLE;
+COMMENT ON SEQUENCE evstore.position_sequence IS
+	'the first position of the range reserved last; its increment is the length of a range';
+SELECT pg_catalog.pg_extension_config_dump('evstore.position_sequence', '');
+-- The current value tells no secret, and every reader needs it after a restart.
+GRANT SELECT ON SEQUENCE evstore.position_sequence TO PUBLIC;
+
+CREATE FUNCTION evstore._safe_position()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'evs_safe_position'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._safe_position() IS
+	'how far the status views may look; not for WHERE: the snapshot of the statement that calls it is older than its answer';
+
+CREATE FUNCTION evstore._appenders(OUT pid integer, OUT lowest_position bigint, OUT since timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'evs_appenders'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._appenders() IS
+	'the rows of the view evstore.appenders';
+
+CREATE VIEW evstore.appenders AS
+	SELECT pid, lowest_position, since FROM evstore._appenders();
+COMMENT ON VIEW evstore.appenders IS
+	'open transactions of this database that have appended: each holds the safe position below its lowest position';
+GRANT SELECT ON evstore.appenders TO PUBLIC;

@@ -1,0 +1,137 @@
+-- Projections: what they are, how far they came, and how to wait for them.
+
+CREATE SEQUENCE evstore._projection_id AS integer;
+SELECT pg_catalog.pg_extension_config_dump('evstore._projection_id', '');
+
+CREATE TABLE evstore._projection (
+	id          integer PRIMARY KEY DEFAULT pg_catalog.nextval('evstore._projection_id'),
+	name        text COLLATE "C" NOT NULL UNIQUE,
+	kind        text NOT NULL CHECK (kind IN ('query', 'statement')),
+	mode        text NOT NULL CHECK (mode IN ('async')),
+	owner       regrole NOT NULL,
+	event_table regclass NOT NULL,
+	read_table  regclass,
+	definition  text NOT NULL,
+	batch_sql   text NOT NULL,
+	settings    text[] NOT NULL,
+	batch_size  integer NOT NULL CHECK (batch_size > 0),
+	created_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE evstore._projection IS
+	'one row a projection: its definition, and the statement that applies a batch';
+SELECT pg_catalog.pg_extension_config_dump('evstore._projection', '');
+
+-- Apart from the definition, and with room on the page, so that moving a
+-- checkpoint is a small HOT update.
+CREATE TABLE evstore._checkpoint (
+	projection integer PRIMARY KEY REFERENCES evstore._projection ON DELETE CASCADE,
+	"position" bigint NOT NULL DEFAULT 0,
+	applied_at timestamptz,
+	failures   integer NOT NULL DEFAULT 0,
+	failed_at  timestamptz,
+	last_error text
+) WITH (fillfactor = 20);
+COMMENT ON TABLE evstore._checkpoint IS
+	'how far each projection has applied, moved in the transaction that changes its read table';
+SELECT pg_catalog.pg_extension_config_dump('evstore._checkpoint', '');
+
+CREATE FUNCTION evstore._batch_from()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'evs_batch_from'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._batch_from() IS
+	'the position below the batch that this session applies; NULL outside a batch';
+
+CREATE FUNCTION evstore._batch_to()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'evs_batch_to'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._batch_to() IS
+	'the last position of the batch that this session applies; NULL outside a batch';
+
+CREATE FUNCTION evstore.create_projection(
+	name text, query text DEFAULT NULL, statement text DEFAULT NULL,
+	mode text DEFAULT 'async', read_table text DEFAULT NULL,
+	event_table regclass DEFAULT NULL, batch_size integer DEFAULT 10000)
+RETURNS void
+AS 'MODULE_PATHNAME', 'evs_create_projection'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, text, regclass, integer) IS
+	'declare a read table as a query over the events, or a statement over the batch view, and have workers keep it';
+
+CREATE FUNCTION evstore.drop_projection(name text, keep_table boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'evs_drop_projection'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION evstore.drop_projection(text, boolean) IS
+	'forget a projection; the read table that a query projection made is dropped with it unless it is to be kept';
+
+CREATE FUNCTION evstore.wait_for(
+	projection text, "position" bigint DEFAULT NULL, timeout interval DEFAULT '30 seconds')
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'evs_wait_for'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION evstore.wait_for(text, bigint, interval) IS
+	'wait until a projection has applied a position (by default, every event appended so far); false when the time-out came first';
+
+CREATE FUNCTION evstore._lag_seconds(event_table regclass, "position" bigint)
+RETURNS double precision
+AS 'MODULE_PATHNAME', 'evs_lag_seconds'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION evstore._lag_seconds(regclass, bigint) IS
+	'age in seconds of the first event after a position; 0 if there is none';
+
+CREATE FUNCTION evstore._projection_progress(projection integer, OUT taken boolean, OUT events_per_second double precision)
+AS 'MODULE_PATHNAME', 'evs_projection_progress'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION evstore._projection_progress(integer) IS
+	'whether the workers have taken a projection up, and its present speed';
+
+CREATE VIEW evstore.projections AS
+	SELECT p.name, p.kind, p.mode,
+		CASE WHEN c.failures > 0 THEN 'failing'
+			WHEN NOT w.taken THEN 'starting'
+			WHEN h.head - c."position" > p.batch_size THEN 'catching up'
+			ELSE 'live'
+		END AS state,
+		p.owner, p.event_table, p.read_table,
+		c."position", h.head,
+		GREATEST(h.head - c."position", 0) AS lag_events,
+		CASE WHEN h.head > c."position" THEN evstore._lag_seconds(p.event_table, c."position") ELSE 0 END AS lag_seconds,
+		w.events_per_second, c.applied_at, c.failures, c.failed_at,
+		-- an error message may quote data that only the owner may read
+		CASE WHEN pg_catalog.pg_has_role(p.owner, 'USAGE') THEN c.last_error END AS last_error
+	FROM evstore._projection p
+		JOIN evstore._checkpoint c ON c.projection = p.id
+		CROSS JOIN LATERAL evstore._projection_progress(p.id) w
+		CROSS JOIN (SELECT evstore._safe_position() AS head) h;
+COMMENT ON VIEW evstore.projections IS
+	'every projection with its state, how far it came, and what it last failed on';
+GRANT SELECT ON evstore.projections TO PUBLIC;
+
+-- First and last by position: PostgreSQL has no aggregate that can be
+-- maintained for "the value in the newest event".
+
+CREATE FUNCTION evstore._first_step(internal, anyelement, bigint)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'evs_first_step'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION evstore._last_step(internal, anyelement, bigint)
+RETURNS internal
+AS 'MODULE_PATHNAME', 'evs_last_step'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+CREATE FUNCTION evstore._pick_final(internal, anyelement, bigint)
+RETURNS anyelement
+AS 'MODULE_PATHNAME', 'evs_pick_final'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+
+CREATE AGGREGATE evstore.first(value anyelement, "position" bigint) (
+	SFUNC = evstore._first_step, STYPE = internal,
+	FINALFUNC = evstore._pick_final, FINALFUNC_EXTRA, PARALLEL = SAFE);
+COMMENT ON AGGREGATE evstore.first(anyelement, bigint) IS
+	'the value at the lowest position, NULL included; NULL positions are passed over';
+CREATE AGGREGATE evstore.last(value anyelement, "position" bigint) (
+	SFUNC = evstore._last_step, STYPE = internal,
+	FINALFUNC = evstore._pick_final, FINALFUNC_EXTRA, PARALLEL = SAFE);
+COMMENT ON AGGREGATE evstore.last(anyelement, bigint) IS
+	'the value at the highest position, NULL included; NULL positions are passed over';

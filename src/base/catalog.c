@@ -1,0 +1,106 @@
+/*
+ * catalog.c
+ *		Oids of the extension's own objects in this database.
+ *
+ * Looked up once and kept until a schema or function of any name changes,
+ * which is when the extension may have been dropped or created anew. The
+ * invalidation callback only marks: it may run where no look-up is possible.
+ */
+#include "evstore.h"
+
+#include "access/htup_details.h"
+#include "base/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static EvsCatalog catalog;
+static bool catalog_valid = false;
+
+/* A schema or a function changed. */
+static void
+on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	catalog_valid = false;
+}
+
+/* Oid of a function without arguments in the extension's schema. */
+static Oid
+find_function(Oid schema, const char *name)
+{
+	oidvector  *no_arguments = buildoidvector(NULL, 0);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum(name), PointerGetDatum(no_arguments),
+						   ObjectIdGetDatum(schema));
+}
+
+/* Oid of a type in the extension's schema. */
+static Oid
+find_type(Oid schema, const char *name)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+						   CStringGetDatum(name), ObjectIdGetDatum(schema));
+}
+
+/* The extension's objects, or NULL where it is not (or not yet wholly) created. */
+const EvsCatalog *
+evs_catalog_find(void)
+{
+	EvsCatalog	found = {0};
+	HeapTuple	tuple;
+
+	if (catalog_valid)
+		return &catalog;
+
+	found.schema = get_namespace_oid(EVS_EXTENSION, true);
+	if (!OidIsValid(found.schema))
+		return NULL;
+
+	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(found.schema));
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	found.owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+
+	found.position_sequence = get_relname_relid("position_sequence", found.schema);
+	found.event_type = find_type(found.schema, "event");
+	found.new_event_type = find_type(found.schema, "new_event");
+	found.insert_function = find_function(found.schema, "_insert");
+	found.guard_function = find_function(found.schema, "_guard");
+	if (!OidIsValid(found.position_sequence) ||
+		!OidIsValid(found.event_type) || !OidIsValid(found.new_event_type) ||
+		!OidIsValid(found.insert_function) || !OidIsValid(found.guard_function))
+		return NULL;
+
+	catalog = found;
+	catalog_valid = true;
+	return &catalog;
+}
+
+/* The extension's objects, in a place that only exists where they do. */
+const EvsCatalog *
+evs_catalog(void)
+{
+	const EvsCatalog *found = evs_catalog_find();
+
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" is not installed in this database", EVS_EXTENSION),
+				 errhint("Run CREATE EXTENSION %s.", EVS_EXTENSION)));
+	return found;
+}
+
+/* Have changes noticed; called once, from _PG_init. */
+void
+evs_catalog_install(void)
+{
+	CacheRegisterSyscacheCallback(NAMESPACEOID, on_catalog_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, on_catalog_change, (Datum) 0);
+}

@@ -1,0 +1,23 @@
+/*
+ * catalog.h
+ *		Oids of the extension's own objects in this database.
+ */
+#ifndef EVSTORE_CATALOG_H
+#define EVSTORE_CATALOG_H
+
+typedef struct EvsCatalog
+{
+	Oid			schema;
+	Oid			owner;			/* who owns the schema: acts on the extension's tables */
+	Oid			position_sequence;
+	Oid			event_type;		/* composite type evstore.event */
+	Oid			new_event_type; /* composite type evstore.new_event */
+	Oid			insert_function;	/* trigger function that makes an event table */
+	Oid			guard_function; /* trigger function that makes a guarded table */
+} EvsCatalog;
+
+extern const EvsCatalog *evs_catalog_find(void);
+extern const EvsCatalog *evs_catalog(void);
+extern void evs_catalog_install(void);
+
+#endif							/* EVSTORE_CATALOG_H */

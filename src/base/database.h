@@ -1,0 +1,19 @@
+/*
+ * database.h
+ *		Which databases of this server use evstore.
+ */
+#ifndef EVSTORE_DATABASE_H
+#define EVSTORE_DATABASE_H
+
+#include "base/shmem.h"
+
+#define EVS_NO_DATABASE (-1)
+
+extern const EvsShmemPart evs_database_shmem;
+
+extern EvsDatabaseSlot evs_database_slot(void);
+extern EvsDatabaseSlot evs_database_find(Oid database);
+extern Oid	evs_database_oid(EvsDatabaseSlot slot);
+extern void evs_database_forget(Oid database);
+
+#endif							/* EVSTORE_DATABASE_H */

@@ -1,0 +1,116 @@
+/*
+ * owner.c
+ *		Running SQL as somebody else, with no more rights than theirs.
+ *
+ * Both security flags are set: the user cannot be switched back from inside,
+ * and nothing can be left behind that would run later under the worker's own
+ * rights (in PostgreSQL up to 17 a deferred trigger fires at COMMIT as whoever
+ * commits). Settings that decide what a statement means are pinned, each to
+ * its value when the projection was declared.
+ *
+ * An error between begin and end needs no clean-up: aborting the transaction
+ * puts user and settings back.
+ */
+#include "evstore.h"
+
+#include "base/catalog.h"
+#include "base/owner.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+/* Nothing but PostgreSQL's own objects; temporary ones last. */
+#define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
+
+/* Settings, besides search_path, that change what an expression yields. */
+static const char *const pinned_settings[] = {"TimeZone", "DateStyle", "IntervalStyle"};
+
+/* Set a setting until the frame ends. */
+static void
+pin(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Become "owner", under settings captured earlier, each as name=value. */
+void
+evs_owner_begin(EvsOwnerFrame *frame, Oid owner, ArrayType *settings)
+{
+	GetUserIdAndSecContext(&frame->saved_user, &frame->saved_context);
+	frame->guc_level = NewGUCNestLevel();
+
+	if (settings)
+	{
+		Datum	   *items;
+		int			count;
+
+		deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &count);
+		for (int i = 0; i < count; i++)
+		{
+			char	   *name = TextDatumGetCString(items[i]);
+			char	   *value = strchr(name, '=');
+
+			if (value == NULL)
+				elog(ERROR, "malformed captured setting \"%s\"", name);
+			*value++ = '\0';
+			pin(name, value);
+		}
+	}
+	else
+		pin("search_path", SAFE_SEARCH_PATH);
+
+	SetUserIdAndSecContext(owner, frame->saved_context |
+						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+}
+
+/* Become the extension's owner, to touch the extension's own tables. */
+void
+evs_owner_begin_extension(EvsOwnerFrame *frame)
+{
+	evs_owner_begin(frame, evs_catalog()->owner, NULL);
+}
+
+/* Become oneself again. */
+void
+evs_owner_end(EvsOwnerFrame *frame)
+{
+	AtEOXact_GUC(false, frame->guc_level);
+	SetUserIdAndSecContext(frame->saved_user, frame->saved_context);
+}
+
+/*
+ * The caller's settings as evs_owner_begin() takes them. search_path is
+ * resolved to the schemas it means now, with the temporary schema last, where
+ * it cannot capture a name.
+ */
+ArrayType *
+evs_owner_capture_settings(void)
+{
+	Datum		items[1 + lengthof(pinned_settings)];
+	StringInfoData path;
+	List	   *schemas = fetch_search_path(true);
+	ListCell   *cell;
+
+	initStringInfo(&path);
+	appendStringInfoString(&path, "search_path=");
+	foreach(cell, schemas)
+	{
+		char	   *schema = get_namespace_name(lfirst_oid(cell));
+
+		if (schema && !isAnyTempNamespace(lfirst_oid(cell)))
+			appendStringInfo(&path, "%s, ", quote_identifier(schema));
+	}
+	appendStringInfoString(&path, "pg_temp");
+	items[0] = CStringGetTextDatum(path.data);
+
+	for (int i = 0; i < lengthof(pinned_settings); i++)
+		items[1 + i] = CStringGetTextDatum(psprintf("%s=%s", pinned_settings[i],
+													GetConfigOption(pinned_settings[i], false, false)));
+
+	return construct_array(items, lengthof(items), TEXTOID, -1, false, TYPALIGN_INT);
+}

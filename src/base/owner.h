@@ -1,0 +1,23 @@
+/*
+ * owner.h
+ *		Running SQL as somebody else, with no more rights than theirs.
+ */
+#ifndef EVSTORE_OWNER_H
+#define EVSTORE_OWNER_H
+
+#include "utils/array.h"
+
+/* What evs_owner_begin() changed, for evs_owner_end() to put back. */
+typedef struct EvsOwnerFrame
+{
+	Oid			saved_user;
+	int			saved_context;
+	int			guc_level;
+} EvsOwnerFrame;
+
+extern void evs_owner_begin(EvsOwnerFrame *frame, Oid owner, ArrayType *settings);
+extern void evs_owner_begin_extension(EvsOwnerFrame *frame);
+extern void evs_owner_end(EvsOwnerFrame *frame);
+extern ArrayType *evs_owner_capture_settings(void);
+
+#endif							/* EVSTORE_OWNER_H */

@@ -1,0 +1,70 @@
+/*
+ * settings.c
+ *		The settings that users turn, all under "evstore.".
+ */
+#include "evstore.h"
+
+#include "base/settings.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+/* The event table that functions use when none is named, found by search_path. */
+char	   *evs_event_table = NULL;
+
+/* Opens the guard of append-only tables, for superusers, on the record. */
+bool		evs_maintenance = false;
+
+/* How many workers apply projections in one database. */
+int			evs_workers = 2;
+
+/* How many databases of this server may hold event tables; sizes shared memory. */
+int			evs_max_databases = 16;
+
+/* How many projections all databases may have together; sizes shared memory. */
+int			evs_max_projections = 1024;
+
+/* Define every setting; called once, from _PG_init. */
+void
+evs_settings_define(void)
+{
+	DefineCustomStringVariable("evstore.event_table",
+							   "Event table used by functions that are given none.",
+							   "Resolved through search_path like any table name.",
+							   &evs_event_table,
+							   "events",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("evstore.maintenance",
+							 "Lets a superuser change guarded tables.",
+							 "Every change is recorded in evstore.maintenance_log.",
+							 &evs_maintenance,
+							 false,
+							 PGC_SUSET, GUC_DISALLOW_IN_FILE, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("evstore.workers",
+							"Number of background workers that keep the projections of one database.",
+							"They count towards max_worker_processes, as do the launcher and one manager a database.",
+							&evs_workers,
+							2, 0, EVS_MAX_WORKERS,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	/* The sizes of shared memory can only be set while it is being laid out. */
+	if (process_shared_preload_libraries_in_progress)
+	{
+		DefineCustomIntVariable("evstore.max_databases",
+								"Number of databases that may hold event tables.",
+								NULL,
+								&evs_max_databases,
+								16, 1, 10000,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+		DefineCustomIntVariable("evstore.max_projections",
+								"Number of projections that all databases may have together.",
+								NULL,
+								&evs_max_projections,
+								1024, 1, 100000,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	}
+
+	MarkGUCPrefixReserved("evstore");
+}

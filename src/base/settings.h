@@ -1,0 +1,19 @@
+/*
+ * settings.h
+ *		The settings that users turn.
+ */
+#ifndef EVSTORE_SETTINGS_H
+#define EVSTORE_SETTINGS_H
+
+extern char *evs_event_table;
+extern bool evs_maintenance;
+extern int	evs_workers;
+extern int	evs_max_databases;
+extern int	evs_max_projections;
+
+/* Upper bound of evstore.workers: shared memory has that many bells a database. */
+#define EVS_MAX_WORKERS 64
+
+extern void evs_settings_define(void);
+
+#endif							/* EVSTORE_SETTINGS_H */

@@ -1,0 +1,86 @@
+/*
+ * compat.h
+ *		What changed in PostgreSQL's C interface from 15 to 18.
+ *
+ * The only file that names PG_VERSION_NUM. Each item says which major
+ * version changed it.
+ */
+#ifndef EVSTORE_COMPAT_H
+#define EVSTORE_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "evstore needs PostgreSQL 15 or later"
+#endif
+
+/* 17: a backend's index in the array of processes has a name of its own. */
+#if PG_VERSION_NUM >= 170000
+#define EVS_MY_PROC_NUMBER()	MyProcNumber
+#else
+#define EVS_MY_PROC_NUMBER()	(MyProc->pgprocno)
+#endif
+
+/* 16: ownership and privilege checks take the catalog's oid. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_OWNS_TABLE(relid, role)		object_ownercheck(RelationRelationId, (relid), (role))
+#define EVS_OWNS_DATABASE(dbid, role)	object_ownercheck(DatabaseRelationId, (dbid), (role))
+#define EVS_SCHEMA_ACLCHECK(nsp, role, mode)	object_aclcheck(NamespaceRelationId, (nsp), (role), (mode))
+#else
+#define EVS_OWNS_TABLE(relid, role)		pg_class_ownercheck((relid), (role))
+#define EVS_OWNS_DATABASE(dbid, role)	pg_database_ownercheck((dbid), (role))
+#define EVS_SCHEMA_ACLCHECK(nsp, role, mode)	pg_namespace_aclcheck((nsp), (role), (mode))
+#endif
+
+/* 16: ExecInsertIndexTuples can be told to touch summarising indexes only. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_INSERT_INDEX_TUPLES(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define EVS_INSERT_INDEX_TUPLES(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
+#endif
+
+/* 18: an index scan takes its instrumentation. */
+#if PG_VERSION_NUM >= 180000
+#define EVS_INDEX_BEGINSCAN(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define EVS_INDEX_BEGINSCAN(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
+/* 16: permissions moved from the range table to a list of their own. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_CHECK_PERMS_PARAMS \
+	List *rangeTable, List *permInfos, bool ereport_on_violation
+#define EVS_CHECK_PERMS_ARGS		rangeTable, permInfos, ereport_on_violation
+#define EVS_CHECK_PERMS_LIST		permInfos
+typedef struct RTEPermissionInfo EvsPermission;
+#else
+#define EVS_CHECK_PERMS_PARAMS	List *rangeTable, bool ereport_on_violation
+#define EVS_CHECK_PERMS_ARGS		rangeTable, ereport_on_violation
+#define EVS_CHECK_PERMS_LIST		rangeTable
+typedef struct RangeTblEntry EvsPermission;
+#endif
+
+/* 17: an extension may name the events its processes wait for. */
+#if PG_VERSION_NUM >= 170000
+#define EVS_WAIT_EVENT(name)	WaitEventExtensionNew(name)
+#else
+#define EVS_WAIT_EVENT(name)	((uint32) PG_WAIT_EXTENSION)
+#endif
+
+/* 18: the mark of a function that does not return stands before it. */
+#if PG_VERSION_NUM >= 180000
+#define EVS_NORETURN	pg_noreturn
+#else
+#define EVS_NORETURN	pg_attribute_noreturn()
+#endif
+
+/* 16: splitting a qualified name can report its errors softly. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_QUALIFIED_NAME(string)	stringToQualifiedNameList((string), NULL)
+#else
+#define EVS_QUALIFIED_NAME(string)	stringToQualifiedNameList(string)
+#endif
+
+#endif							/* EVSTORE_COMPAT_H */

@@ -1,0 +1,236 @@
+/*
+ * aggregate.c
+ *		How the results of an aggregate over two batches become one.
+ *
+ * The log only grows, so a read table is kept right by combining, key by key,
+ * what it holds with the aggregate over the next batch:
+ *
+ *	aggregate				kept beside it			combined by
+ *	sum(x)					-						old + new
+ *	avg(x)					_c_sum, _c_count		sums and counts; their quotient
+ *	first(x, p), last(x, p)	_c_position				whichever position is lower, higher
+ *	any whose result is its	-						its own combine function, the one that
+ *	transition state								parallel query uses: count, min, max,
+ *													bool_and, bit_or, user-defined ones ...
+ *
+ * Anything else is refused, by name.
+ */
+#include "evstore.h"
+
+#include "access/htup_details.h"
+#include "base/catalog.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "project/aggregate.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+/* "old.column" or "excluded.column". */
+static char *
+side(const char *which, const char *column)
+{
+	return psprintf("%s.%s", which, quote_identifier(column));
+}
+
+/* Add "column = expression" to the SET list. */
+static void
+set_column(List **combinations, const char *column, const char *expression)
+{
+	*combinations = lappend(*combinations, psprintf("%s = %s", quote_identifier(column), expression));
+}
+
+/* Two partial results by a strict combination: where one is NULL, the other. */
+static char *
+combine_strict(const char *format, const char *column)
+{
+	char	   *old = side(EVS_OLD, column);
+	char	   *new = side(EVS_NEW, column);
+	char	   *both = psprintf(format, old, new);
+
+	return psprintf("COALESCE(%s, %s, %s)", both, old, new);
+}
+
+/* Name of an auxiliary column. */
+static char *
+auxiliary_name(const char *column, const char *what)
+{
+	char	   *name = psprintf("_%s_%s", column, what);
+
+	if (strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("column name \"%s\" is too long", column),
+				 errdetail("Beside it stands a column named \"%s\".", name)));
+	return name;
+}
+
+/* A column that calls "function" over one expression, under the filter of "call". */
+static char *
+add_auxiliary(List **auxiliary, const char *column, const char *what,
+			  const char *function, Node *argument, const FuncCall *call)
+{
+	char	   *name = auxiliary_name(column, what);
+	FuncCall   *made = makeFuncCall(list_make2(makeString("pg_catalog"), makeString(pstrdup(function))),
+									list_make1(argument), COERCE_EXPLICIT_CALL, -1);
+	ResTarget  *target = makeNode(ResTarget);
+
+	made->agg_filter = copyObject(call->agg_filter);
+	target->name = name;
+	target->val = (Node *) made;
+	target->location = -1;
+	*auxiliary = lappend(*auxiliary, target);
+	return name;
+}
+
+/* The type in which the sum behind an average is kept exactly, NULL if we know none. */
+static const char *
+average_sum_type(Oid argument)
+{
+	switch (argument)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+			return "numeric";
+		case FLOAT4OID:
+		case FLOAT8OID:
+			return "float8";
+		case INTERVALOID:
+			return "interval";
+		default:
+			return NULL;
+	}
+}
+
+/* avg(x): the sum and the count are kept, the average is their quotient. */
+static void
+compile_average(const char *column, const char *sum_type, const FuncCall *call,
+				List **auxiliary, List **combinations)
+{
+	Node	   *argument = linitial(call->args);
+	TypeCast   *cast = makeNode(TypeCast);
+	char	   *sum;
+	char	   *count;
+	char	   *new_sum;
+	char	   *new_count;
+
+	cast->arg = copyObject(argument);
+	cast->typeName = makeTypeNameFromNameList(list_make2(makeString("pg_catalog"),
+														 makeString(pstrdup(sum_type))));
+	cast->location = -1;
+	sum = add_auxiliary(auxiliary, column, "sum", "sum", (Node *) cast, call);
+	count = add_auxiliary(auxiliary, column, "count", "count", copyObject(argument), call);
+
+	new_sum = combine_strict("%s OPERATOR(pg_catalog.+) %s", sum);
+	new_count = combine_strict("%s OPERATOR(pg_catalog.+) %s", count);
+	set_column(combinations, sum, new_sum);
+	set_column(combinations, count, new_count);
+	set_column(combinations, column,
+			   psprintf("(%s) OPERATOR(pg_catalog./) NULLIF(%s, 0)", new_sum, new_count));
+}
+
+/* first(x, position), last(x, position): the position decides. */
+static void
+compile_pick(const char *column, bool first, const FuncCall *call,
+			 List **auxiliary, List **combinations)
+{
+	char	   *position = add_auxiliary(auxiliary, column, "position", first ? "min" : "max",
+										 copyObject(lsecond(call->args)), call);
+	char	   *old = side(EVS_OLD, position);
+	char	   *new = side(EVS_NEW, position);
+
+	set_column(combinations, column,
+			   psprintf("CASE WHEN %s IS NULL OR %s OPERATOR(pg_catalog.%s) %s THEN %s ELSE %s END",
+						old, new, first ? "<" : ">", old, side(EVS_NEW, column), side(EVS_OLD, column)));
+	set_column(combinations, position,
+			   psprintf("%s(%s, %s)", first ? "LEAST" : "GREATEST", old, new));
+}
+
+/* Any aggregate whose result is its state, by its own combine function. */
+static bool
+compile_by_combine_function(const char *column, const Aggref *aggregate, List **combinations)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate->aggfnoid));
+	Form_pg_aggregate form;
+	Oid			combine;
+	bool		possible;
+	char	   *function;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for aggregate %u", aggregate->aggfnoid);
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	combine = form->aggcombinefn;
+	possible = OidIsValid(combine) && !OidIsValid(form->aggfinalfn) &&
+		form->aggtranstype != INTERNALOID;
+	ReleaseSysCache(tuple);
+	if (!possible)
+		return false;
+
+	function = quote_qualified_identifier(get_namespace_name(get_func_namespace(combine)),
+										  get_func_name(combine));
+	if (func_strict(combine))
+		set_column(combinations, column, combine_strict(psprintf("%s(%%s, %%s)", function), column));
+	else
+		set_column(combinations, column,
+				   psprintf("%s(%s, %s)", function, side(EVS_OLD, column), side(EVS_NEW, column)));
+	return true;
+}
+
+/* Refuse a form of aggregate call that no two results can be combined of. */
+static void
+check_call(const Aggref *aggregate)
+{
+	const char *what = NULL;
+
+	if (aggregate->aggdistinct != NIL)
+		what = "DISTINCT aggregates";
+	else if (aggregate->aggkind != AGGKIND_NORMAL)
+		what = "ordered-set aggregates";
+	else if (aggregate->aggorder != NIL)
+		what = "ORDER BY in aggregates";
+	if (what)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot maintain %s", what),
+				 errdetail("Results over two batches do not combine into the result over both."),
+				 errhint("Keep what you need in a statement projection.")));
+}
+
+/*
+ * Compile one aggregate of the select list: "call" as it was written,
+ * "aggregate" as the server understood it. Auxiliary columns are added to the
+ * select list as ResTargets, and what to do on conflict to the SET list.
+ */
+void
+evs_aggregate_compile(const char *column, const Aggref *aggregate, const FuncCall *call,
+					  List **auxiliary, List **combinations)
+{
+	const char *name = get_func_name(aggregate->aggfnoid);
+	Oid			schema = get_func_namespace(aggregate->aggfnoid);
+	bool		built_in = schema == PG_CATALOG_NAMESPACE;
+	bool		ours = schema == evs_catalog()->schema;
+
+	check_call(aggregate);
+
+	if (ours && strcmp(name, "first") == 0)
+		compile_pick(column, true, call, auxiliary, combinations);
+	else if (ours && strcmp(name, "last") == 0)
+		compile_pick(column, false, call, auxiliary, combinations);
+	else if (built_in && strcmp(name, "avg") == 0 &&
+			 average_sum_type(linitial_oid(aggregate->aggargtypes)))
+		compile_average(column, average_sum_type(linitial_oid(aggregate->aggargtypes)),
+						call, auxiliary, combinations);
+	else if (built_in && strcmp(name, "sum") == 0)
+		set_column(combinations, column, combine_strict("%s OPERATOR(pg_catalog.+) %s", column));
+	else if (!compile_by_combine_function(column, aggregate, combinations))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot maintain aggregate %s", format_procedure(aggregate->aggfnoid)),
+				 errdetail("Its results over two batches do not combine into the result over both."),
+				 errhint("Keep what you need in a statement projection.")));
+}

@@ -1,0 +1,18 @@
+/*
+ * aggregate.h
+ *		How the results of an aggregate over two batches become one.
+ */
+#ifndef EVSTORE_AGGREGATE_H
+#define EVSTORE_AGGREGATE_H
+
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
+
+/* The read table's row, and the batch's, in the upsert. */
+#define EVS_OLD	"old"
+#define EVS_NEW	"excluded"
+
+extern void evs_aggregate_compile(const char *column, const Aggref *aggregate, const FuncCall *call,
+								  List **auxiliary, List **combinations);
+
+#endif							/* EVSTORE_AGGREGATE_H */

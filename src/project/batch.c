@@ -1,0 +1,329 @@
+/*
+ * batch.c
+ *		Applying one batch of events to one projection.
+ *
+ * A batch is the events with from < position <= to. Its bounds are known to
+ * this backend alone, through two STABLE functions that the batch view and the
+ * statements of query projections compare with: so the planner sees their
+ * values and uses the primary key, and the same text applies one event or a
+ * million. Outside a batch they are NULL, and the batch view is empty.
+ *
+ * Exactly once (see README.md of this folder): the caller has read the safe
+ * position before the transaction's snapshots are taken; the checkpoint is
+ * locked, the batch applied above it, and the checkpoint moved, all in one
+ * transaction.
+ *
+ * Small batches use a plan kept from one to the next, made for the primary key
+ * and immune to statistics that were gathered when the table was small. Big
+ * ones, when catching up, are planned each time for what they span.
+ */
+#include "evstore.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "base/owner.h"
+#include "catalog/pg_class.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "project/batch.h"
+#include "project/checkpoint.h"
+#include "store/table.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* A batch of up to so many positions is small. */
+#define SMALL_BATCH 5000
+
+/* Planner settings of each size: the plan must not hang on statistics. */
+static const char *const small_settings[][2] = {
+	{"enable_seqscan", "off"}, {"enable_sort", "off"}, {"jit", "off"},
+};
+static const char *const big_settings[][2] = {
+	{"enable_sort", "off"}, {"work_mem", "64MB"}, {"jit", "off"},
+};
+
+/* The batch that this backend is applying. */
+static bool batch_active = false;
+static EvsPosition batch_from;
+static EvsPosition batch_to;
+
+/* A projection that this worker has applied before. */
+typedef struct KnownProjection
+{
+	int			id;				/* hash key */
+	EvsProjection *definition;
+	SPIPlanPtr	small_plan;
+	MemoryContext context;
+} KnownProjection;
+
+static HTAB *known_projections = NULL;
+
+PG_FUNCTION_INFO_V1(evs_batch_from);
+PG_FUNCTION_INFO_V1(evs_batch_to);
+PG_FUNCTION_INFO_V1(evs_lag_seconds);
+
+/* evstore._batch_from() */
+Datum
+evs_batch_from(PG_FUNCTION_ARGS)
+{
+	if (!batch_active)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(batch_from);
+}
+
+/* evstore._batch_to() */
+Datum
+evs_batch_to(PG_FUNCTION_ARGS)
+{
+	if (!batch_active)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(batch_to);
+}
+
+/* Forget every definition and plan: the projections of this database changed. */
+void
+evs_batch_forget_plans(void)
+{
+	HASH_SEQ_STATUS scan;
+	KnownProjection *known;
+
+	if (known_projections == NULL)
+		return;
+	hash_seq_init(&scan, known_projections);
+	while ((known = hash_seq_search(&scan)) != NULL)
+	{
+		if (known->small_plan)
+			SPI_freeplan(known->small_plan);
+		MemoryContextDelete(known->context);
+		hash_search(known_projections, &known->id, HASH_REMOVE, NULL);
+	}
+}
+
+/* What this worker knows of a projection; NULL if the projection is gone. */
+static KnownProjection *
+know(int id)
+{
+	KnownProjection *known;
+	MemoryContext context;
+	MemoryContext caller;
+	EvsProjection *definition;
+
+	if (known_projections == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = sizeof(int),
+			.entrysize = sizeof(KnownProjection),
+			.hcxt = TopMemoryContext,
+		};
+
+		known_projections = hash_create("evstore projections", 64, &control,
+										HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	known = hash_search(known_projections, &id, HASH_FIND, NULL);
+	if (known)
+		return known;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "evstore projection", ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	definition = evs_projection_load(id);
+	MemoryContextSwitchTo(caller);
+	if (definition == NULL)
+		return NULL;
+
+	MemoryContextSetParent(context, TopMemoryContext);
+	known = hash_search(known_projections, &id, HASH_ENTER, NULL);
+	known->definition = definition;
+	known->small_plan = NULL;
+	known->context = context;
+	return known;
+}
+
+/* The position of the first event of a table after a position, or 0, and its time. */
+static EvsPosition
+next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at)
+{
+	Relation	rel;
+	EvsTable   *table = evs_table_open(event_table, AccessShareLock, &rel);
+	Relation	index = index_open(table->position_index, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	IndexScanDesc scan = EVS_INDEX_BEGINSCAN(rel, index, snapshot, 1);
+	ScanKeyData key;
+	EvsPosition position = 0;
+
+	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	index_rescan(scan, &key, 1, NULL, 0);
+	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+
+		position = DatumGetInt64(slot_getattr(slot, EVS_COLUMN_POSITION, &isnull));
+		*recorded_at = DatumGetTimestampTz(slot_getattr(slot, EVS_COLUMN_RECORDED_AT, &isnull));
+	}
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	evs_table_close(rel);
+	return position;
+}
+
+/* Refuse to apply where it could not be right. */
+static void
+check_applicable(const EvsProjection *projection)
+{
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(projection->owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of projection \"%s\" does not exist", projection->name),
+				 errdetail("Role %u was dropped.", projection->owner),
+				 errhint("Drop the projection, and create it as another role.")));
+	if (get_rel_name(projection->event_table) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
+	if (!OidIsValid(projection->read_table))
+		return;
+	if (get_rel_name(projection->read_table) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the read table of projection \"%s\" does not exist", projection->name),
+				 errhint("Drop the projection, and create it again.")));
+	if (get_rel_persistence(projection->read_table) != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the read table of projection \"%s\" is not logged", projection->name),
+				 errdetail("A crash would empty it and leave its checkpoint where it is."),
+				 errhint("Run ALTER TABLE ... SET LOGGED.")));
+}
+
+/* Where a batch that starts after "from" ends. */
+static EvsPosition
+batch_end(const EvsProjection *projection, EvsPosition from, EvsPosition safe)
+{
+	EvsPosition end = safe - from <= projection->batch_size ? safe : from + projection->batch_size;
+	TimestampTz recorded_at;
+	EvsPosition next;
+
+	if (end == safe)
+		return end;
+
+	/* Long gaps in the positions, or stretches of other tables' events, are stepped over. */
+	next = next_event(projection->event_table, from, &recorded_at);
+	if (next == 0 || next > safe)
+		return safe;
+	return next <= end ? end : next - 1;
+}
+
+/* The text of the batch, for messages of errors inside it. */
+static void
+batch_error_context(void *arg)
+{
+	errcontext("projection \"%s\", events after position %lld up to %lld",
+			   ((EvsProjection *) arg)->name, (long long) batch_from, (long long) batch_to);
+}
+
+/* Run the statement of a projection over the batch, as its owner. */
+static void
+run_batch_sql(KnownProjection *known)
+{
+	EvsProjection *projection = known->definition;
+	bool		small = batch_to - batch_from <= SMALL_BATCH;
+	const char *const (*settings)[2] = small ? small_settings : big_settings;
+	int			count = small ? lengthof(small_settings) : lengthof(big_settings);
+	EvsOwnerFrame frame;
+	int			result;
+
+	evs_owner_begin(&frame, projection->owner, projection->settings);
+	for (int i = 0; i < count; i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	if (small && known->small_plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(projection->batch_sql, 0, NULL);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare the batch of projection \"%s\"", projection->name);
+		known->small_plan = plan;
+	}
+	result = small ? SPI_execute_plan(known->small_plan, NULL, NULL, false, 0)
+		: SPI_execute(projection->batch_sql, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
+	evs_owner_end(&frame);
+}
+
+/* Apply the batch between two positions. */
+static void
+apply(KnownProjection *known, EvsPosition from, EvsPosition to)
+{
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = batch_error_context,
+		.arg = known->definition,
+	};
+
+	batch_from = from;
+	batch_to = to;
+	batch_active = true;
+	error_context_stack = &context;
+	PG_TRY();
+	{
+		run_batch_sql(known);
+	}
+	PG_FINALLY();
+	{
+		batch_active = false;
+	}
+	PG_END_TRY();
+	error_context_stack = context.previous;
+}
+
+/*
+ * Apply the next batch of a projection, not beyond the safe position that the
+ * caller has read in this transaction before any snapshot was taken. Returns
+ * where the checkpoint now stands and sets *from to where it stood; both are
+ * EVS_NO_CHECKPOINT if the projection is gone. Call inside SPI.
+ */
+EvsPosition
+evs_batch_apply(int projection, EvsPosition safe, EvsPosition *from)
+{
+	KnownProjection *known = know(projection);
+	EvsPosition to;
+
+	*from = evs_checkpoint_lock(projection);
+	if (known == NULL || *from == EVS_NO_CHECKPOINT)
+		return *from = EVS_NO_CHECKPOINT;
+	if (*from >= safe)
+		return *from;
+
+	check_applicable(known->definition);
+	to = batch_end(known->definition, *from, safe);
+	apply(known, *from, to);
+	evs_checkpoint_advance(projection, to);
+	return to;
+}
+
+/* evstore._lag_seconds(event_table, position) */
+Datum
+evs_lag_seconds(PG_FUNCTION_ARGS)
+{
+	TimestampTz recorded_at;
+
+	/* The view that asks outlives a table that is gone. */
+	if (get_rel_name(PG_GETARG_OID(0)) == NULL ||
+		next_event(PG_GETARG_OID(0), PG_GETARG_INT64(1), &recorded_at) == 0)
+		PG_RETURN_FLOAT8(0);
+	PG_RETURN_FLOAT8(Max(GetCurrentTimestamp() - recorded_at, 0) / (double) USECS_PER_SEC);
+}

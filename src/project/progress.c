@@ -1,0 +1,332 @@
+/*
+ * progress.c
+ *		How far each projection has come, in shared memory.
+ *
+ * A copy of the checkpoints of evstore._checkpoint, there so that an idle
+ * worker can see without a query whether there is work, and so that a waiting
+ * session can be woken without one. The table is the truth; this is set from
+ * it by the manager of each database, and moved by a worker after it has
+ * committed a batch.
+ *
+ * Every field is guarded by evs_lock(). A slot is claimed by one worker at a
+ * time. The manager frees the slots of projections that were dropped; a worker
+ * that held such a claim finds that the slot is no longer its own, and leaves
+ * it alone.
+ */
+#include "evstore.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "base/settings.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "project/progress.h"
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+/* The speed shown is an average that forgets with this time constant. */
+#define RATE_SECONDS 5.0
+
+typedef struct ProgressSlot
+{
+	Oid			database;		/* InvalidOid if the slot is free */
+	int			projection;
+	EvsPosition position;		/* applied and committed up to here */
+	int			claimed_by;		/* pid of the worker that applies a batch now, or 0 */
+	TimestampTz retry_at;		/* not due before, after a failure; else 0 */
+	uint64		turn;			/* when it was last claimed: who waited longest comes first */
+	double		rate;			/* events a second, as of rate_at */
+	TimestampTz rate_at;
+	ConditionVariable moved;	/* broadcast when position changes or the slot is freed */
+} ProgressSlot;
+
+typedef struct Progress
+{
+	uint64		turns;			/* claims so far */
+	ConditionVariable changed;	/* broadcast when projections come or go */
+	ProgressSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} Progress;
+
+static Progress *progress = NULL;
+
+static Size
+progress_size(void)
+{
+	return add_size(offsetof(Progress, slots), mul_size(evs_max_projections, sizeof(ProgressSlot)));
+}
+
+static void
+progress_attach(void *area, bool fresh)
+{
+	progress = area;
+	if (!fresh)
+		return;
+	ConditionVariableInit(&progress->changed);
+	for (int i = 0; i < evs_max_projections; i++)
+		ConditionVariableInit(&progress->slots[i].moved);
+}
+
+const EvsShmemPart evs_progress_shmem = {"evstore progress", progress_size, progress_attach};
+
+/* The slot of a projection, or NULL; the caller holds evs_lock(). */
+static ProgressSlot *
+find_slot(Oid database, int projection)
+{
+	for (int i = 0; i < evs_max_projections; i++)
+		if (progress->slots[i].database == database && progress->slots[i].projection == projection)
+			return &progress->slots[i];
+	return NULL;
+}
+
+/* A free slot, or NULL; the caller holds evs_lock(). */
+static ProgressSlot *
+free_slot(void)
+{
+	for (int i = 0; i < evs_max_projections; i++)
+		if (progress->slots[i].database == InvalidOid)
+			return &progress->slots[i];
+	return NULL;
+}
+
+/* Free the slots of a database's projections that are not in the list. */
+static void
+free_absent(Oid database, int count, const int *projections)
+{
+	for (int i = 0; i < evs_max_projections; i++)
+	{
+		ProgressSlot *slot = &progress->slots[i];
+		bool		present = false;
+
+		if (slot->database != database)
+			continue;
+		for (int j = 0; j < count && !present; j++)
+			present = projections[j] == slot->projection;
+		if (!present)
+		{
+			slot->database = InvalidOid;
+			ConditionVariableBroadcast(&slot->moved);
+		}
+	}
+}
+
+/*
+ * Make the slots of a database agree with its table of projections. Known ones
+ * keep their slot; "failures" and "failed_at" matter only for new ones, after a
+ * restart. False if there was no room for all of them.
+ */
+bool
+evs_progress_sync(Oid database, int count, const int *projections, const EvsPosition *positions,
+				  const int *failures, const TimestampTz *retry_at)
+{
+	bool		all = true;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	free_absent(database, count, projections);
+	for (int i = 0; i < count; i++)
+	{
+		ProgressSlot *slot = find_slot(database, projections[i]);
+
+		if (slot)
+			continue;
+		slot = free_slot();
+		if (slot == NULL)
+		{
+			all = false;
+			break;
+		}
+		slot->database = database;
+		slot->projection = projections[i];
+		slot->position = positions[i];
+		slot->claimed_by = 0;
+		slot->retry_at = failures[i] > 0 ? retry_at[i] : 0;
+		slot->turn = 0;
+		slot->rate = 0;
+		slot->rate_at = GetCurrentTimestamp();
+	}
+	ConditionVariableBroadcast(&progress->changed);
+	LWLockRelease(evs_lock());
+	return all;
+}
+
+/*
+ * Claim the projection of a database that is due and waited longest. If none
+ * is, *next_retry says when a failed one will be (0: none will).
+ */
+bool
+evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
+				   EvsClaim *claim, TimestampTz *next_retry)
+{
+	ProgressSlot *best = NULL;
+	int			due = 0;
+
+	*next_retry = 0;
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	for (int i = 0; i < evs_max_projections; i++)
+	{
+		ProgressSlot *slot = &progress->slots[i];
+
+		if (slot->database != database || slot->claimed_by != 0 || slot->position >= safe)
+			continue;
+		if (slot->retry_at > now)
+		{
+			if (*next_retry == 0 || slot->retry_at < *next_retry)
+				*next_retry = slot->retry_at;
+			continue;
+		}
+		due++;
+		if (best == NULL || slot->turn < best->turn)
+			best = slot;
+	}
+	if (best)
+	{
+		best->claimed_by = MyProcPid;
+		best->turn = ++progress->turns;
+		claim->slot = best - progress->slots;
+		claim->projection = best->projection;
+		claim->more = due > 1;
+	}
+	LWLockRelease(evs_lock());
+	return best != NULL;
+}
+
+/* The slot of a claim, if it is still ours; the caller holds evs_lock(). */
+static ProgressSlot *
+claimed_slot(const EvsClaim *claim)
+{
+	ProgressSlot *slot = &progress->slots[claim->slot];
+
+	return slot->database == MyDatabaseId && slot->projection == claim->projection &&
+		slot->claimed_by == MyProcPid ? slot : NULL;
+}
+
+/* A rate, faded to the present. */
+static double
+faded_rate(const ProgressSlot *slot, TimestampTz now)
+{
+	double		seconds = Max(now - slot->rate_at, 0) / (double) USECS_PER_SEC;
+
+	return slot->rate * exp(-seconds / RATE_SECONDS);
+}
+
+/* A claimed batch is committed: tell those who wait, and give the claim back. */
+void
+evs_progress_applied(const EvsClaim *claim, EvsPosition from, EvsPosition to)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ProgressSlot *slot;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	slot = claimed_slot(claim);
+	if (slot)
+	{
+		slot->rate = faded_rate(slot, now) + (to - from) / RATE_SECONDS;
+		slot->rate_at = now;
+		slot->position = to;
+		slot->retry_at = 0;
+		slot->claimed_by = 0;
+		ConditionVariableBroadcast(&slot->moved);
+	}
+	LWLockRelease(evs_lock());
+}
+
+/* A claimed batch failed: not again before "retry_at". */
+void
+evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at)
+{
+	ProgressSlot *slot;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	slot = claimed_slot(claim);
+	if (slot)
+	{
+		slot->retry_at = retry_at;
+		slot->claimed_by = 0;
+	}
+	LWLockRelease(evs_lock());
+}
+
+/* A worker ends: whatever it had claimed is anybody's again. */
+void
+evs_progress_release_all(void)
+{
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	for (int i = 0; i < evs_max_projections; i++)
+		if (progress->slots[i].claimed_by == MyProcPid)
+			progress->slots[i].claimed_by = 0;
+	LWLockRelease(evs_lock());
+}
+
+/* Has the projection applied the position? If not, *moved is what to sleep on. */
+static bool
+has_applied(Oid database, int projection, EvsPosition position, ConditionVariable **moved)
+{
+	ProgressSlot *slot;
+	bool		applied;
+
+	LWLockAcquire(evs_lock(), LW_SHARED);
+	slot = find_slot(database, projection);
+	applied = slot && slot->position >= position;
+	*moved = slot ? &slot->moved : &progress->changed;
+	LWLockRelease(evs_lock());
+	return applied;
+}
+
+/* Sleep until a projection has applied a position; false if the deadline came first. */
+bool
+evs_progress_wait(Oid database, int projection, EvsPosition position, TimestampTz deadline)
+{
+	ConditionVariable *moved;
+	bool		applied;
+
+	while (!(applied = has_applied(database, projection, position, &moved)))
+	{
+		ConditionVariable *still;
+		long		left;
+
+		/*
+		 * From here on no broadcast is missed: look once more, as the slot may
+		 * have moved, or have come to be, since we looked.
+		 */
+		ConditionVariablePrepareToSleep(moved);
+		if ((applied = has_applied(database, projection, position, &still)))
+			break;
+		if (still != moved)
+			continue;
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		if (left <= 0)
+			break;
+		(void) ConditionVariableTimedSleep(moved, left, EVS_WAIT_EVENT("EvstoreWaitFor"));
+	}
+	ConditionVariableCancelSleep();
+	return applied;
+}
+
+PG_FUNCTION_INFO_V1(evs_projection_progress);
+
+/* evstore._projection_progress(projection) */
+Datum
+evs_projection_progress(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	ProgressSlot *slot;
+	Datum		values[2] = {BoolGetDatum(false), Float8GetDatum(0)};
+	bool		nulls[2] = {false, false};
+
+	evs_shmem_require();
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	LWLockAcquire(evs_lock(), LW_SHARED);
+	slot = find_slot(MyDatabaseId, PG_GETARG_INT32(0));
+	if (slot)
+	{
+		values[0] = BoolGetDatum(true);
+		values[1] = Float8GetDatum(faded_rate(slot, GetCurrentTimestamp()));
+	}
+	LWLockRelease(evs_lock());
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}

@@ -1,0 +1,31 @@
+/*
+ * progress.h
+ *		How far each projection has come, in shared memory.
+ */
+#ifndef EVSTORE_PROGRESS_H
+#define EVSTORE_PROGRESS_H
+
+#include "base/shmem.h"
+#include "datatype/timestamp.h"
+
+extern const EvsShmemPart evs_progress_shmem;
+
+/* A projection that a worker has taken to apply a batch to. */
+typedef struct EvsClaim
+{
+	int			slot;
+	int			projection;
+	bool		more;			/* another projection is due as well */
+} EvsClaim;
+
+extern bool evs_progress_sync(Oid database, int count, const int *projections,
+							  const EvsPosition *positions, const int *failures,
+							  const TimestampTz *failed_at);
+extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
+							   EvsClaim *claim, TimestampTz *next_retry);
+extern void evs_progress_applied(const EvsClaim *claim, EvsPosition from, EvsPosition to);
+extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
+extern void evs_progress_release_all(void);
+extern bool evs_progress_wait(Oid database, int projection, EvsPosition position, TimestampTz deadline);
+
+#endif							/* EVSTORE_PROGRESS_H */

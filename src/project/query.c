@@ -1,0 +1,357 @@
+/*
+ * query.c
+ *		Turning the query of a projection into the statement of a batch.
+ *
+ * The server's own parser reads the query twice. The first reading is checked:
+ * what it contains decides whether the query can be maintained. Then the parse
+ * tree as written gets the bounds of a batch and the auxiliary columns that
+ * aggregate.c asks for, is read again, and is printed by the server with every
+ * name qualified. So there is no SQL text in between that we would have to
+ * understand, and a name on search_path means for ever what it meant here.
+ *
+ * What must hold of a query so that "read table = query over the whole log"
+ * survives any cutting of the log into batches:
+ *	- an event meets the query alone: no window, no subquery, no self-join, and
+ *	  no outer join that could leave it out;
+ *	- what it contributes is the same whenever it is applied: nothing volatile,
+ *	  nothing that reads the clock;
+ *	- contributions are grouped by keys that stand in the read table, and
+ *	  combine (aggregate.c).
+ */
+#include "evstore.h"
+
+#include "base/catalog.h"
+#include "base/owner.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "parser/analyze.h"
+#include "parser/parsetree.h"
+#include "parser/parser.h"
+#include "project/aggregate.h"
+#include "project/query.h"
+#include "store/table.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/ruleutils.h"
+
+/* Refuse something that cannot be maintained, by its name. */
+static void
+refuse(const char *what, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot maintain %s in a query projection", what),
+			 errhint("%s", hint)));
+}
+
+/* Read the text as one SELECT, as written. */
+static RawStmt *
+parse_select(const char *sql)
+{
+	List	   *statements = raw_parser(sql, RAW_PARSE_DEFAULT);
+	RawStmt    *statement = statements ? linitial_node(RawStmt, statements) : NULL;
+
+	if (list_length(statements) != 1 || !IsA(statement->stmt, SelectStmt) ||
+		((SelectStmt *) statement->stmt)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("the query of a projection must be one SELECT"),
+				 errhint("INSERT, UPDATE, DELETE and MERGE go into a statement projection.")));
+	return statement;
+}
+
+/* What the server understands by a statement. The statement is consumed. */
+static Query *
+analyze(RawStmt *statement, const char *sql)
+{
+	return parse_analyze_fixedparams(statement, sql, NULL, 0, NULL);
+}
+
+/* Refuse clauses that look at more than one event, or at their order. */
+static void
+check_clauses(const Query *query)
+{
+	if (query->cteList != NIL)
+		refuse("a WITH clause", "Write its query in place of its name.");
+	if (query->setOperations != NULL)
+		refuse("UNION, INTERSECT or EXCEPT", "Declare one projection for each part.");
+	if (query->hasWindowFuncs)
+		refuse("window functions", "A later event would change rows of earlier ones; compute them when you read.");
+	if (query->distinctClause != NIL)
+		refuse("DISTINCT", "GROUP BY makes the rows distinct.");
+	if (query->hasTargetSRFs)
+		refuse("set-returning functions in the select list", "Call them in FROM.");
+	if (query->sortClause != NIL)
+		refuse("ORDER BY", "A read table has no order; sort when you read it.");
+	if (query->limitCount != NULL || query->limitOffset != NULL)
+		refuse("LIMIT or OFFSET", "Keep all rows, and limit when you read.");
+	if (query->rowMarks != NIL)
+		refuse("FOR UPDATE or FOR SHARE", "Events never change; leave it out.");
+	if (query->groupingSets != NIL)
+		refuse("GROUPING SETS, ROLLUP or CUBE", "Declare one projection for each grouping.");
+	if (query->havingQual != NULL)
+		refuse("HAVING", "A group may satisfy it later; keep all groups, and filter when you read.");
+	if (query->hasSubLinks)
+		refuse("subqueries", "Join the other table in FROM.");
+	if (query->groupClause == NIL)
+		refuse("a query without GROUP BY", "Group by at least one key: it becomes the key of the read table.");
+}
+
+/* One item of FROM: note where the event table stands, refuse what we cannot keep. */
+static void
+check_range_table(const Query *query, Index *event_index)
+{
+	ListCell   *cell;
+	Index		index = 0;
+
+	*event_index = 0;
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+
+		index++;
+		if (entry->rtekind == RTE_SUBQUERY)
+			refuse("subqueries in FROM", "Join tables and call functions directly.");
+		if (entry->tablesample != NULL)
+			refuse("TABLESAMPLE", "Filter with WHERE.");
+		if (entry->rtekind != RTE_RELATION || !evs_table_is_event_table(entry->relid))
+			continue;
+		if (*event_index != 0)
+			refuse("more than one event table, or one joined with itself",
+				   "Declare one projection for each, or a statement projection.");
+		*event_index = index;
+	}
+	if (*event_index == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("the query does not read an event table"),
+				 errhint("Event tables are made by evstore.create_event_table().")));
+}
+
+/* Does a join tree contain an item? */
+static bool
+contains_item(Node *tree, Index index)
+{
+	if (IsA(tree, RangeTblRef))
+		return ((RangeTblRef *) tree)->rtindex == index;
+	return contains_item(((JoinExpr *) tree)->larg, index) ||
+		contains_item(((JoinExpr *) tree)->rarg, index);
+}
+
+/* Refuse joins in which a missing partner, rather than WHERE, would hide an event. */
+static void
+check_joins(Node *tree, Index event_index)
+{
+	JoinExpr   *join;
+
+	if (!IsA(tree, JoinExpr))
+		return;
+	join = (JoinExpr *) tree;
+	if (join->jointype == JOIN_FULL ||
+		(join->jointype == JOIN_LEFT && contains_item(join->rarg, event_index)) ||
+		(join->jointype == JOIN_RIGHT && contains_item(join->larg, event_index)))
+		refuse("an outer join that adds rows without an event",
+			   "Put the event table on the side that is kept whole.");
+	check_joins(join->larg, event_index);
+	check_joins(join->rarg, event_index);
+}
+
+/* Is this a function whose answer depends on when it is called? */
+static bool
+is_inconstant(Oid function, void *context)
+{
+	Oid		   *found = context;
+
+	if (func_volatile(function) != PROVOLATILE_VOLATILE &&
+		function != F_NOW && function != F_TRANSACTION_TIMESTAMP &&
+		function != F_STATEMENT_TIMESTAMP &&
+		function != F_AGE_TIMESTAMP && function != F_AGE_TIMESTAMPTZ)
+		return false;
+	*found = function;
+	return true;
+}
+
+/* Find and refuse what is not the same at every time. */
+static bool
+check_constancy(Node *node, void *context)
+{
+	Oid			function = InvalidOid;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, SQLValueFunction))
+		refuse("CURRENT_DATE, CURRENT_USER and their like",
+			   "They differ from batch to batch; use what the event says.");
+	if (check_functions_in_node(node, is_inconstant, &function))
+		refuse(psprintf("function %s", format_procedure(function)),
+			   "Its result differs from call to call; use what the event says.");
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_constancy, context, 0);
+	return expression_tree_walker(node, check_constancy, context);
+}
+
+/* The event table's item gets the bounds of the batch, in the tree as written. */
+static void
+add_bounds(SelectStmt *select, const char *event_alias)
+{
+	static const char *const operators[] = {">", "<="};
+	static const char *const functions[] = {"_batch_from", "_batch_to"};
+	List	   *conditions = select->whereClause ? list_make1(select->whereClause) : NIL;
+
+	for (int i = 0; i < lengthof(operators); i++)
+	{
+		ColumnRef  *column = makeNode(ColumnRef);
+		FuncCall   *bound = makeFuncCall(list_make2(makeString(EVS_EXTENSION),
+													makeString(pstrdup(functions[i]))),
+										 NIL, COERCE_EXPLICIT_CALL, -1);
+		A_Expr	   *condition;
+
+		column->fields = list_make2(makeString(pstrdup(event_alias)), makeString("position"));
+		column->location = -1;
+		condition = makeA_Expr(AEXPR_OP,
+							   list_make2(makeString("pg_catalog"), makeString(pstrdup(operators[i]))),
+							   (Node *) column, (Node *) bound, -1);
+		conditions = lappend(conditions, condition);
+	}
+	select->whereClause = (Node *) makeBoolExpr(AND_EXPR, conditions, -1);
+}
+
+/* Refuse a column of the select list that the read table cannot have. */
+static void
+check_column_name(const TargetEntry *entry, List *others)
+{
+	ListCell   *cell;
+
+	if (strcmp(entry->resname, "?column?") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
+				 errmsg("column %d of the query has no name", entry->resno),
+				 errhint("Name it with AS.")));
+	if (entry->resname[0] == '_')
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("column name \"%s\" begins with an underscore", entry->resname),
+				 errdetail("Such names are kept for the columns that evstore adds.")));
+	foreach(cell, others)
+		if (strcmp(lfirst(cell), quote_identifier(entry->resname)) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" stands twice in the query", entry->resname)));
+}
+
+/* Sort the select list into keys and aggregates; collect the auxiliary columns. */
+static List *
+compile_select_list(const Query *query, const SelectStmt *select, EvsCompiledQuery *compiled)
+{
+	List	   *auxiliary = NIL;
+	ListCell   *cell;
+	int			written = 0;
+
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+		Node	   *expression = (Node *) entry->expr;
+		ResTarget  *target;
+
+		if (entry->resjunk)
+			refuse("a GROUP BY expression that is not selected", "Add it to the select list.");
+		if (written >= list_length(select->targetList))
+			refuse("* in the select list", "Name the columns.");
+		target = list_nth_node(ResTarget, select->targetList, written++);
+		check_column_name(entry, compiled->columns);
+		compiled->columns = lappend(compiled->columns, pstrdup(quote_identifier(entry->resname)));
+
+		if (entry->ressortgroupref != 0)
+			compiled->keys = lappend(compiled->keys, pstrdup(quote_identifier(entry->resname)));
+		else if (IsA(expression, Aggref) && IsA(target->val, FuncCall))
+			evs_aggregate_compile(entry->resname, (Aggref *) expression, (FuncCall *) target->val,
+								  &auxiliary, &compiled->combinations);
+		else if (contain_agg_clause(expression))
+			refuse(psprintf("an expression over aggregates (column \"%s\")", entry->resname),
+				   "Select the aggregates, and compute with them when you read.");
+		else
+			refuse(psprintf("column \"%s\", which is neither a key nor an aggregate", entry->resname),
+				   "Add it to GROUP BY.");
+	}
+	if (written != list_length(select->targetList))
+		refuse("* in the select list", "Name the columns.");
+
+	foreach(cell, auxiliary)
+		compiled->columns = lappend(compiled->columns,
+									pstrdup(quote_identifier(lfirst_node(ResTarget, cell)->name)));
+	return auxiliary;
+}
+
+/* Compile the query of a projection, or refuse it. */
+EvsCompiledQuery *
+evs_query_compile(const char *sql)
+{
+	EvsCompiledQuery *compiled = palloc0_object(EvsCompiledQuery);
+	RawStmt    *written = parse_select(sql);
+	SelectStmt *select = (SelectStmt *) written->stmt;
+	Query	   *query = analyze(copyObject(written), sql);
+	Index		event_index;
+	ListCell   *cell;
+	RangeTblEntry *events;
+	EvsOwnerFrame frame;
+
+	check_clauses(query);
+	check_range_table(query, &event_index);
+	foreach(cell, query->jointree->fromlist)
+		check_joins(lfirst(cell), event_index);
+	(void) query_tree_walker(query, check_constancy, NULL, 0);
+
+	events = rt_fetch(event_index, query->rtable);
+	compiled->event_table = events->relid;
+	select->targetList = list_concat(select->targetList,
+									 compile_select_list(query, select, compiled));
+	add_bounds(select, events->eref->aliasname);
+	query = analyze(written, sql);
+
+	/* With nothing but pg_catalog on the path, every other name is printed in full. */
+	evs_owner_begin(&frame, GetUserId(), NULL);
+	compiled->select = pg_get_querydef(query, false);
+	evs_owner_end(&frame);
+	return compiled;
+}
+
+/* A list of strings, with commas between. */
+static void
+append_list(StringInfo out, List *strings)
+{
+	ListCell   *cell;
+
+	foreach(cell, strings)
+		appendStringInfo(out, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
+						 (char *) lfirst(cell));
+}
+
+/* The statement that applies one batch to the read table. */
+char *
+evs_query_upsert(const EvsCompiledQuery *query, const char *read_table)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s AS " EVS_OLD " (", read_table);
+	append_list(&sql, query->columns);
+	appendStringInfo(&sql, ") %s ON CONFLICT (", query->select);
+	append_list(&sql, query->keys);
+	if (query->combinations == NIL)
+		appendStringInfoString(&sql, ") DO NOTHING");
+	else
+	{
+		appendStringInfoString(&sql, ") DO UPDATE SET ");
+		append_list(&sql, query->combinations);
+	}
+	return sql.data;
+}

@@ -1,0 +1,68 @@
+/*
+ * hooks.c
+ *		evstore's place in the server's hook chains.
+ *
+ * Chains only: whoever hooked before us is called first, and what is to be
+ * done is done by the module whose concept it is.
+ */
+#include "evstore.h"
+
+#include "catalog/objectaccess.h"
+#include "executor/executor.h"
+#include "server/hooks.h"
+#include "store/guard.h"
+#include "tcop/utility.h"
+#include "work/lifecycle.h"
+
+static ExecutorCheckPerms_hook_type prev_check_perms = NULL;
+static object_access_hook_type prev_object_access = NULL;
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/* Before a statement may touch its tables. */
+static bool
+on_check_perms(EVS_CHECK_PERMS_PARAMS)
+{
+	if (prev_check_perms && !prev_check_perms(EVS_CHECK_PERMS_ARGS))
+		return false;
+	evs_guard_check_dml(EVS_CHECK_PERMS_LIST);
+	return true;
+}
+
+/* When an object is created, altered, dropped or truncated. */
+static void
+on_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, classId, objectId, subId, arg);
+	evs_guard_check_object(access, classId, objectId, subId, arg);
+	evs_lifecycle_note_object(access, classId, objectId);
+}
+
+/* Around every statement that is not planned. */
+static void
+on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	evs_guard_check_utility(pstmt->utilityStmt);
+	evs_lifecycle_before_utility(pstmt->utilityStmt);
+
+	if (prev_process_utility)
+		prev_process_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+
+	evs_guard_write_log();
+}
+
+/* Enter the chains; called once, from _PG_init. */
+void
+evs_hooks_install(void)
+{
+	prev_check_perms = ExecutorCheckPerms_hook;
+	ExecutorCheckPerms_hook = on_check_perms;
+	prev_object_access = object_access_hook;
+	object_access_hook = on_object_access;
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = on_process_utility;
+}

@@ -1,0 +1,162 @@
+/*
+ * create.c
+ *		Making, protecting and dropping event tables.
+ *
+ * All of it is SQL that the caller could have typed, run with the caller's
+ * rights; what is special about an event table is its triggers.
+ */
+#include "evstore.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
+#include "store/table.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/varlena.h"
+
+/* Name of the batch view beside an event table. */
+#define BATCH_VIEW_PREFIX "new_"
+
+/* Run one utility statement. */
+static void
+execute(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+/* Fire the guard's triggers in every session, whatever its replication role. */
+static void
+create_guard(const char *table)
+{
+	execute(psprintf("CREATE TRIGGER " EVS_TRIGGER_GUARD " BEFORE UPDATE OR DELETE OR TRUNCATE ON %s"
+					 " FOR EACH STATEMENT EXECUTE FUNCTION evstore._guard()", table));
+	execute(psprintf("CREATE TRIGGER " EVS_TRIGGER_GUARD_ROW " BEFORE UPDATE OR DELETE ON %s"
+					 " FOR EACH ROW EXECUTE FUNCTION evstore._guard()", table));
+	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " EVS_TRIGGER_GUARD
+					 ", ENABLE ALWAYS TRIGGER " EVS_TRIGGER_GUARD_ROW, table));
+}
+
+PG_FUNCTION_INFO_V1(evs_create_event_table);
+PG_FUNCTION_INFO_V1(evs_drop_event_table);
+PG_FUNCTION_INFO_V1(evs_protect);
+
+/* evstore.create_event_table(name) */
+Datum
+evs_create_event_table(PG_FUNCTION_ARGS)
+{
+	List	   *names = EVS_QUALIFIED_NAME(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	RangeVar   *name = makeRangeVarFromNameList(names);
+	Oid			schema = RangeVarGetCreationNamespace(name);
+	char	   *schema_name = get_namespace_name(schema);
+	char	   *view_name = psprintf(BATCH_VIEW_PREFIX "%s", name->relname);
+	const char *table = quote_qualified_identifier(schema_name, name->relname);
+	const char *view = quote_qualified_identifier(schema_name, view_name);
+
+	if (strlen(view_name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("event table name \"%s\" is too long", name->relname),
+				 errdetail("Its batch view would be named \"%s\".", view_name)));
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("an event table cannot be temporary")));
+
+	SPI_connect();
+	execute(psprintf("CREATE TABLE %s ("
+					 "\"position\" bigint NOT NULL, version bigint,"
+					 " recorded_at timestamptz NOT NULL, schema_version integer NOT NULL, id uuid,"
+					 " stream text COLLATE pg_catalog.\"C\","
+					 " type text COLLATE pg_catalog.\"C\" NOT NULL,"
+					 " data jsonb NOT NULL, metadata jsonb, tags text[],"
+					 " PRIMARY KEY (\"position\"), UNIQUE (stream, version))", table));
+	execute(psprintf("CREATE UNIQUE INDEX ON %s (id) WHERE id IS NOT NULL", table));
+	execute(psprintf("CREATE TRIGGER " EVS_TRIGGER_INSERT " BEFORE INSERT ON %s"
+					 " FOR EACH ROW EXECUTE FUNCTION evstore._insert()", table));
+	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " EVS_TRIGGER_INSERT, table));
+	create_guard(table);
+
+	/*
+	 * Readable by all, as far as they may read the table itself: a batch is
+	 * applied with the rights of the projection's owner.
+	 */
+	execute(psprintf("CREATE VIEW %s WITH (security_invoker = true) AS SELECT * FROM %s"
+					 " WHERE \"position\" > evstore._batch_from() AND \"position\" <= evstore._batch_to()",
+					 view, table));
+	execute(psprintf("GRANT SELECT ON %s TO PUBLIC", view));
+	execute(psprintf("COMMENT ON VIEW %s IS %s", view,
+					 quote_literal_cstr(psprintf("the events of the batch that a projection over %s applies; empty at any other time",
+												 name->relname))));
+	SPI_finish();
+
+	PG_RETURN_OID(get_relname_relid(name->relname, schema));
+}
+
+/* Refuse a caller who does not own the table. */
+static void
+check_owner(Oid relid)
+{
+	if (!EVS_OWNS_TABLE(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
+}
+
+/* evstore.drop_event_table(event_table) */
+Datum
+evs_drop_event_table(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Relation	rel;
+	char	   *schema;
+	char	   *name;
+	char	   *view;
+
+	check_owner(relid);
+	(void) evs_table_open(relid, AccessExclusiveLock, &rel);
+	schema = get_namespace_name(RelationGetNamespace(rel));
+	name = pstrdup(RelationGetRelationName(rel));
+	evs_table_close(rel);
+
+	view = psprintf(BATCH_VIEW_PREFIX "%s", name);
+	SPI_connect();
+	if (OidIsValid(get_relname_relid(view, get_namespace_oid(schema, false))))
+		execute(psprintf("DROP VIEW %s", quote_qualified_identifier(schema, view)));
+	execute(psprintf("DROP TABLE %s", quote_qualified_identifier(schema, name)));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* evstore.protect(target) */
+Datum
+evs_protect(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+
+	LockRelationOid(relid, ShareRowExclusiveLock);
+	if (get_rel_name(relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	check_owner(relid);
+	if (get_rel_relkind(relid) != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an ordinary table", get_rel_name(relid))));
+	if (evs_table_is_guarded(relid))
+		PG_RETURN_VOID();
+
+	SPI_connect();
+	create_guard(quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+											get_rel_name(relid)));
+	SPI_finish();
+	PG_RETURN_VOID();
+}

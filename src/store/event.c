@@ -1,0 +1,250 @@
+/*
+ * event.c
+ *		Events on their way into a table: the composite type
+ *		evstore.new_event, and the same as JSON.
+ */
+#include "evstore.h"
+
+#include "access/htup_details.h"
+#include "base/catalog.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "store/event.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+/* Attributes of evstore.new_event, from 0. */
+enum
+{
+	NEW_EVENT_TYPE,
+	NEW_EVENT_DATA,
+	NEW_EVENT_METADATA,
+	NEW_EVENT_ID,
+	NEW_EVENT_TAGS,
+	NEW_EVENT_COUNT
+};
+
+static const char *const new_event_keys[NEW_EVENT_COUNT] = {"type", "data", "metadata", "id", "tags"};
+
+/* Refuse a stream or type that is NULL or empty; "what" says which. */
+void
+evs_event_check_name(const text *name, const char *what)
+{
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", what)));
+	if (VARSIZE_ANY_EXHDR(name) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what)));
+}
+
+/* Refuse an event that lacks what every event has. */
+void
+evs_event_check(const EvsEvent *event)
+{
+	evs_event_check_name(event->type, "event type");
+	if (event->data == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("event data must not be null"),
+				 errhint("An event without data has the data {}.")));
+}
+
+/* Take one element of an evstore.new_event[] apart. */
+static void
+event_from_composite(Datum composite, TupleDesc desc, EvsEvent *event)
+{
+	HeapTupleHeader header = DatumGetHeapTupleHeader(composite);
+	HeapTupleData tuple;
+	Datum		values[NEW_EVENT_COUNT];
+	bool		nulls[NEW_EVENT_COUNT];
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	tuple.t_data = header;
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	heap_deform_tuple(&tuple, desc, values, nulls);
+
+	event->type = nulls[NEW_EVENT_TYPE] ? NULL : DatumGetTextPP(values[NEW_EVENT_TYPE]);
+	event->data = nulls[NEW_EVENT_DATA] ? NULL : DatumGetJsonbP(values[NEW_EVENT_DATA]);
+	event->metadata = nulls[NEW_EVENT_METADATA] ? NULL : DatumGetJsonbP(values[NEW_EVENT_METADATA]);
+	event->id = nulls[NEW_EVENT_ID] ? NULL : DatumGetUUIDP(values[NEW_EVENT_ID]);
+	event->tags = nulls[NEW_EVENT_TAGS] ? NULL : DatumGetArrayTypeP(values[NEW_EVENT_TAGS]);
+}
+
+/* The events of an evstore.new_event[], each of them checked. */
+EvsEvent *
+evs_events_from_array(ArrayType *array, int *count)
+{
+	Oid			type = ARR_ELEMTYPE(array);
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	Datum	   *elements;
+	bool	   *nulls;
+	EvsEvent   *events;
+
+	if (desc->natts != NEW_EVENT_COUNT)
+		elog(ERROR, "type evstore.new_event has %d attributes", desc->natts);
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("the array of events must have one dimension")));
+
+	deconstruct_array(array, type, -1, false, TYPALIGN_DOUBLE, &elements, &nulls, count);
+	if (*count == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the array of events must not be empty")));
+
+	events = palloc_array(EvsEvent, *count);
+	for (int i = 0; i < *count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("event %d of the array must not be null", i + 1)));
+		event_from_composite(elements[i], desc, &events[i]);
+		evs_event_check(&events[i]);
+	}
+	ReleaseTupleDesc(desc);
+	return events;
+}
+
+/* Complain about one event of the JSON array. */
+static void
+json_error(int number, const char *complaint, const char *key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg(complaint, key),
+			 errdetail("Event %d of the array.", number),
+			 errhint("An event is an object with the keys \"type\", \"data\", \"metadata\", \"id\" and \"tags\", the first two required.")));
+}
+
+/* The value of "tags": an array of strings, as text[]. */
+static Datum
+tags_from_json(JsonbValue *value, int number)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	ArrayBuildState *tags = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data) ||
+		JsonContainerIsScalar(value->val.binary.data))
+		json_error(number, "\"%s\" must be an array of strings", new_event_keys[NEW_EVENT_TAGS]);
+
+	iterator = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &element, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvString)
+			json_error(number, "\"%s\" must be an array of strings", new_event_keys[NEW_EVENT_TAGS]);
+		accumArrayResult(tags,
+						 PointerGetDatum(cstring_to_text_with_len(element.val.string.val, element.val.string.len)),
+						 false, TEXTOID, CurrentMemoryContext);
+	}
+	return makeArrayResult(tags, CurrentMemoryContext);
+}
+
+/* The value of one key, as the attribute of evstore.new_event takes it. */
+static Datum
+attribute_from_json(int attribute, JsonbValue *value, int number)
+{
+	bool		is_string = value->type == jbvString;
+	char	   *string = is_string ? pnstrdup(value->val.string.val, value->val.string.len) : NULL;
+
+	switch (attribute)
+	{
+		case NEW_EVENT_TYPE:
+			if (!is_string)
+				json_error(number, "\"%s\" must be a string", new_event_keys[attribute]);
+			return CStringGetTextDatum(string);
+		case NEW_EVENT_ID:
+			if (!is_string)
+				json_error(number, "\"%s\" must be a string", new_event_keys[attribute]);
+			return DirectFunctionCall1(uuid_in, CStringGetDatum(string));
+		case NEW_EVENT_TAGS:
+			return tags_from_json(value, number);
+		default:
+			return JsonbPGetDatum(JsonbValueToJsonb(value));
+	}
+}
+
+/* One object of the JSON array, as evstore.new_event. */
+static Datum
+composite_from_json(JsonbContainer *object, TupleDesc desc, int number)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	Datum		values[NEW_EVENT_COUNT] = {0};
+	bool		nulls[NEW_EVENT_COUNT] = {true, true, true, true, true};
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		int			attribute = 0;
+		char	   *key;
+
+		if (token != WJB_KEY)
+			continue;
+		key = pnstrdup(value.val.string.val, value.val.string.len);
+		while (attribute < NEW_EVENT_COUNT && strcmp(key, new_event_keys[attribute]) != 0)
+			attribute++;
+		if (attribute == NEW_EVENT_COUNT)
+			json_error(number, "an event has no key \"%s\"", key);
+
+		(void) JsonbIteratorNext(&iterator, &value, true);
+		/* In "data", null is a JSON value like any other; elsewhere it is absence. */
+		if (value.type == jbvNull && attribute != NEW_EVENT_DATA)
+			continue;
+		values[attribute] = attribute_from_json(attribute, &value, number);
+		nulls[attribute] = false;
+	}
+	for (int i = NEW_EVENT_TYPE; i <= NEW_EVENT_DATA; i++)
+		if (nulls[i])
+			json_error(number, "an event must have the key \"%s\"", new_event_keys[i]);
+
+	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+}
+
+PG_FUNCTION_INFO_V1(evs_events_from_json);
+
+/* evstore.events(jsonb): the array that append() takes, from JSON. */
+Datum
+evs_events_from_json(PG_FUNCTION_ARGS)
+{
+	Jsonb	   *json = PG_GETARG_JSONB_P(0);
+	Oid			type = evs_catalog()->new_event_type;
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	ArrayBuildState *events = initArrayResult(type, CurrentMemoryContext, false);
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			number = 0;
+
+	if (!JB_ROOT_IS_ARRAY(json) || JB_ROOT_IS_SCALAR(json))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("events must be a JSON array of objects")));
+
+	iterator = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		number++;
+		if (value.type != jbvBinary || !JsonContainerIsObject(value.val.binary.data))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("event %d of the array is not an object", number)));
+		accumArrayResult(events, composite_from_json(value.val.binary.data, desc, number),
+						 false, type, CurrentMemoryContext);
+	}
+	ReleaseTupleDesc(desc);
+	PG_RETURN_DATUM(makeArrayResult(events, CurrentMemoryContext));
+}

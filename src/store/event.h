@@ -1,0 +1,26 @@
+/*
+ * event.h
+ *		Events on their way into a table.
+ */
+#ifndef EVSTORE_EVENT_H
+#define EVSTORE_EVENT_H
+
+#include "utils/array.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+/* One event to append. What may be absent is NULL. */
+typedef struct EvsEvent
+{
+	text	   *type;
+	Jsonb	   *data;
+	Jsonb	   *metadata;
+	pg_uuid_t  *id;
+	ArrayType  *tags;
+} EvsEvent;
+
+extern void evs_event_check(const EvsEvent *event);
+extern void evs_event_check_name(const text *name, const char *what);
+extern EvsEvent *evs_events_from_array(ArrayType *array, int *count);
+
+#endif							/* EVSTORE_EVENT_H */

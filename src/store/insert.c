@@ -1,0 +1,340 @@
+/*
+ * insert.c
+ *		Putting events, their versions and positions known, into the table.
+ *
+ * Fast if plain, correct otherwise. A plain table takes events straight into
+ * its heap and indexes; a table with anything that only the executor's INSERT
+ * knows to do (further triggers, CHECK constraints, generated columns,
+ * defaults of added columns, row-level security that binds the caller) gets
+ * that INSERT, through SPI. Both leave the same rows behind.
+ *
+ * What the direct path needs to know of a table's indexes is kept with the
+ * table from one append to the next: building it costs as much as inserting.
+ * Only the relations themselves are opened anew each time, so nothing pinned
+ * or locked outlives a transaction. An append from within an append (a trigger,
+ * a function in an index) finds the kept state busy and builds its own.
+ */
+#include "evstore.h"
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "store/insert.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rls.h"
+#include "utils/timestamp.h"
+
+/* So many events go to the heap in one go, and into one WAL record a page. */
+#define HEAP_BATCH 64
+
+struct EvsWriter
+{
+	EvsTable   *table;
+	Relation	rel;			/* open while busy */
+	bool		busy;
+	SubTransactionId busy_since;	/* valid while busy */
+	struct EvsWriter *next_busy;	/* next in busy_writers */
+	bool		direct;			/* straight into the heap, or through SPI */
+	MemoryContext context;
+	TupleTableSlot *probe;		/* buffer slot for reading the table */
+
+	/* Of the direct path only. */
+	EState	   *estate;
+	ResultRelInfo *result;
+	List	   *index_oids;
+	int			slot_count;
+	TupleTableSlot *slots[HEAP_BATCH];
+};
+
+/* Kept writers that are busy, the innermost first: all to be freed by an error. */
+static EvsWriter *busy_writers = NULL;
+
+/* The row that append() is inserting through SPI, for the insert trigger. */
+static Oid	spi_relid = InvalidOid;
+static EvsPosition spi_position = 0;
+
+/* An error ended a subtransaction: what became busy in it is so no more. */
+static void
+insert_subxact_aborted(SubTransactionId subxact)
+{
+	while (busy_writers && busy_writers->busy_since >= subxact)
+	{
+		busy_writers->busy = false;
+		busy_writers = busy_writers->next_busy;
+	}
+	spi_relid = InvalidOid;
+}
+
+/* The transaction is over. */
+static void
+insert_finished(bool committed)
+{
+	insert_subxact_aborted(TopSubTransactionId);
+}
+
+const EvsXactSubscriber evs_insert_xact = {
+	.finished = insert_finished,
+	.subxact_aborted = insert_subxact_aborted,
+};
+
+/* Does row-level security stand between the caller and the table? */
+static bool
+bound_by_policies(const EvsTable *table)
+{
+	return table->row_security && check_enable_rls(table->relid, InvalidOid, true) == RLS_ENABLED;
+}
+
+/* Learn the indexes of a table, for the direct path. */
+static void
+build_index_state(EvsWriter *writer, Relation rel)
+{
+	ResultRelInfo *result = makeNode(ResultRelInfo);
+	ListCell   *cell;
+	int			count;
+
+	writer->estate = CreateExecutorState();
+	writer->index_oids = RelationGetIndexList(rel);
+	count = list_length(writer->index_oids);
+
+	result->ri_RelationDesc = rel;
+	result->ri_IndexRelationDescs = palloc0_array(Relation, count);
+	result->ri_IndexRelationInfo = palloc0_array(IndexInfo *, count);
+	foreach(cell, writer->index_oids)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+
+		result->ri_IndexRelationInfo[result->ri_NumIndices++] = BuildIndexInfo(index);
+		index_close(index, NoLock);
+	}
+	writer->result = result;
+}
+
+/* Build the state that the first append to a table needs and later ones reuse. */
+static EvsWriter *
+build_writer(EvsTable *table, Relation rel, bool direct)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "evstore writer", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	EvsWriter  *writer = palloc0_object(EvsWriter);
+
+	writer->table = table;
+	writer->context = context;
+	writer->direct = direct;
+	/* A descriptor of our own: the relcache's would be pinned by the slot. */
+	writer->probe = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
+											 &TTSOpsBufferHeapTuple);
+	if (direct)
+		build_index_state(writer, rel);
+	MemoryContextSwitchTo(caller);
+	return writer;
+}
+
+/*
+ * Get ready to insert into an open event table. The state kept with the table
+ * is used if it is free; else one is built, and kept if the table has none.
+ */
+EvsWriter *
+evs_insert_begin(EvsTable *table, Relation rel)
+{
+	bool		direct = table->plain && !bound_by_policies(table);
+	EvsWriter  *writer = table->writer;
+
+	if (writer == NULL || writer->busy || writer->direct != direct)
+	{
+		writer = build_writer(table, rel, direct);
+		if (table->writer == NULL || table->writer->direct != direct)
+		{
+			MemoryContextSetParent(writer->context, table->context);
+			table->writer = writer;
+		}
+	}
+
+	writer->rel = rel;
+	writer->busy = true;
+	if (writer == table->writer)
+	{
+		writer->busy_since = GetCurrentSubTransactionId();
+		writer->next_busy = busy_writers;
+		busy_writers = writer;
+	}
+	if (direct)
+	{
+		ListCell   *cell;
+		int			i = 0;
+
+		writer->result->ri_RelationDesc = rel;
+		foreach(cell, writer->index_oids)
+			writer->result->ri_IndexRelationDescs[i++] = index_open(lfirst_oid(cell), RowExclusiveLock);
+	}
+	return writer;
+}
+
+/* The slot with which the caller may read the table. */
+TupleTableSlot *
+evs_insert_probe_slot(EvsWriter *writer)
+{
+	return writer->probe;
+}
+
+/* Done: close what evs_insert_begin() opened, and keep the state if it is the table's. */
+void
+evs_insert_end(EvsWriter *writer)
+{
+	if (writer->direct)
+		for (int i = 0; i < writer->result->ri_NumIndices; i++)
+			index_close(writer->result->ri_IndexRelationDescs[i], NoLock);
+
+	writer->busy = false;
+	writer->rel = NULL;
+	if (writer == busy_writers)
+		busy_writers = writer->next_busy;
+	if (writer != writer->table->writer)
+		MemoryContextDelete(writer->context);
+}
+
+/* The columns of the i-th event of a run. */
+static void
+fill_row(const EvsPlace *place, const EvsEvent *event, int i, Datum *values, bool *nulls)
+{
+	memset(nulls, false, EVS_COLUMN_COUNT * sizeof(bool));
+#define SET(column, datum)		values[(column) - 1] = (datum)
+#define SET_IF(column, pointer) \
+	(values[(column) - 1] = PointerGetDatum(pointer), nulls[(column) - 1] = (pointer) == NULL)
+	SET(EVS_COLUMN_POSITION, Int64GetDatum(place->first_position + i));
+	SET(EVS_COLUMN_VERSION, Int64GetDatum(place->first_version + i));
+	SET(EVS_COLUMN_RECORDED_AT, TimestampTzGetDatum(place->recorded_at));
+	SET(EVS_COLUMN_SCHEMA_VERSION, Int32GetDatum(EVS_FIRST_SCHEMA_VERSION));
+	SET(EVS_COLUMN_STREAM, PointerGetDatum(place->stream));
+	SET(EVS_COLUMN_TYPE, PointerGetDatum(event->type));
+	SET(EVS_COLUMN_DATA, PointerGetDatum(event->data));
+	SET_IF(EVS_COLUMN_ID, event->id);
+	SET_IF(EVS_COLUMN_METADATA, event->metadata);
+	SET_IF(EVS_COLUMN_TAGS, event->tags);
+#undef SET
+#undef SET_IF
+}
+
+/* The n-th slot of the direct path, empty. */
+static TupleTableSlot *
+writer_slot(EvsWriter *writer, int n)
+{
+	if (n == writer->slot_count)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(writer->context);
+
+		writer->slots[writer->slot_count++] =
+			MakeSingleTupleTableSlot(writer->probe->tts_tupleDescriptor, &TTSOpsHeapTuple);
+		MemoryContextSwitchTo(caller);
+	}
+	return ExecClearTuple(writer->slots[n]);
+}
+
+/* Insert up to HEAP_BATCH events, counted from "from", into heap and indexes. */
+static void
+insert_batch(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int from, int count)
+{
+	CommandId	command = GetCurrentCommandId(true);
+	int			natts = RelationGetDescr(writer->rel)->natts;
+
+	for (int i = 0; i < count; i++)
+	{
+		TupleTableSlot *slot = writer_slot(writer, i);
+
+		fill_row(place, &events[from + i], from + i, slot->tts_values, slot->tts_isnull);
+		for (int extra = EVS_COLUMN_COUNT; extra < natts; extra++)
+		{
+			slot->tts_values[extra] = (Datum) 0;
+			slot->tts_isnull[extra] = true;
+		}
+		ExecStoreVirtualTuple(slot);
+		slot->tts_tableOid = writer->table->relid;
+	}
+
+	if (count == 1)
+		table_tuple_insert(writer->rel, writer->slots[0], command, 0, NULL);
+	else
+		table_multi_insert(writer->rel, writer->slots, count, command, 0, NULL);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (writer->result->ri_NumIndices > 0)
+			list_free(EVS_INSERT_INDEX_TUPLES(writer->result, writer->slots[i], writer->estate));
+		ResetPerTupleExprContext(writer->estate);
+		ExecClearTuple(writer->slots[i]);
+	}
+}
+
+/* The direct path. */
+static void
+insert_direct(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int count)
+{
+	for (int from = 0; from < count; from += HEAP_BATCH)
+		insert_batch(writer, place, events, from, Min(HEAP_BATCH, count - from));
+}
+
+/* Is this row, on its way through the insert trigger, the one that append() made? Asked once. */
+bool
+evs_insert_claims(Oid relid, EvsPosition position)
+{
+	if (relid != spi_relid || position != spi_position)
+		return false;
+	spi_relid = InvalidOid;
+	return true;
+}
+
+/* The other path: the executor's INSERT, one event at a time. */
+static void
+insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int count)
+{
+	Oid			types[EVS_COLUMN_COUNT] = {INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, UUIDOID,
+	TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTARRAYOID};
+	SPIPlanPtr	plan;
+
+	SPI_connect();
+	plan = evs_table_plan(writer->table, EVS_PLAN_INSERT,
+						  "INSERT INTO %s (\"position\", version, recorded_at, schema_version, id,"
+						  " stream, type, data, metadata, tags)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+						  EVS_COLUMN_COUNT, types);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[EVS_COLUMN_COUNT];
+		bool		nulls[EVS_COLUMN_COUNT];
+		char		null_flags[EVS_COLUMN_COUNT + 1];
+		int			result;
+
+		fill_row(place, &events[i], i, values, nulls);
+		for (int column = 0; column < EVS_COLUMN_COUNT; column++)
+			null_flags[column] = nulls[column] ? 'n' : ' ';
+		null_flags[EVS_COLUMN_COUNT] = '\0';
+
+		spi_relid = writer->table->relid;
+		spi_position = place->first_position + i;
+		result = SPI_execute_plan(plan, values, null_flags, false, 0);
+		if (result != SPI_OK_INSERT)
+			elog(ERROR, "could not insert an event: %s", SPI_result_code_string(result));
+		if (SPI_processed != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+					 errmsg("an event of table %s was not inserted", writer->table->name),
+					 errdetail("A trigger or rule of the table kept it out.")));
+	}
+	SPI_finish();
+}
+
+/* Insert a run of events of one stream. */
+void
+evs_insert_events(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int count)
+{
+	if (writer->direct)
+		insert_direct(writer, place, events, count);
+	else
+		insert_through_spi(writer, place, events, count);
+}

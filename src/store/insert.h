@@ -1,0 +1,35 @@
+/*
+ * insert.h
+ *		Putting events, their versions and positions known, into the table.
+ */
+#ifndef EVSTORE_INSERT_H
+#define EVSTORE_INSERT_H
+
+#include "store/event.h"
+#include "store/table.h"
+
+/* State of inserting into one table; private to insert.c. */
+typedef struct EvsWriter EvsWriter;
+
+/* Where a run of events of one stream goes. */
+typedef struct EvsPlace
+{
+	text	   *stream;
+	EvsVersion	first_version;
+	EvsPosition first_position;
+	TimestampTz recorded_at;
+} EvsPlace;
+
+/* Shape of events that were written before event types had versions. */
+#define EVS_FIRST_SCHEMA_VERSION 1
+
+extern const EvsXactSubscriber evs_insert_xact;
+
+extern EvsWriter *evs_insert_begin(EvsTable *table, Relation rel);
+extern TupleTableSlot *evs_insert_probe_slot(EvsWriter *writer);
+extern void evs_insert_events(EvsWriter *writer, const EvsPlace *place,
+							  const EvsEvent *events, int count);
+extern void evs_insert_end(EvsWriter *writer);
+extern bool evs_insert_claims(Oid relid, EvsPosition position);
+
+#endif							/* EVSTORE_INSERT_H */

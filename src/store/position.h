@@ -1,0 +1,20 @@
+/*
+ * position.h
+ *		Positions: the exact global order.
+ */
+#ifndef EVSTORE_POSITION_H
+#define EVSTORE_POSITION_H
+
+#include "base/shmem.h"
+#include "base/xact.h"
+
+extern const EvsShmemPart evs_position_shmem;
+extern const EvsXactSubscriber evs_position_xact;
+
+extern EvsPosition evs_position_allocate(int count);
+extern EvsPosition evs_position_safe(void);
+extern EvsPosition evs_position_peek(void);
+extern EvsPosition evs_position_last(void);
+extern EvsPosition evs_position_mine(void);
+
+#endif							/* EVSTORE_POSITION_H */

@@ -1,0 +1,357 @@
+/*
+ * table.c
+ *		What this backend knows of an event table.
+ *
+ * An event table is an ordinary table that carries the trigger function
+ * evstore._insert(); a guarded table is one that carries evstore._guard().
+ * The triggers are the whole of the registration: they are renamed, dumped,
+ * restored and dropped with their table, and nothing can disagree with them.
+ *
+ * Knowledge is kept in a hash by oid. The one relcache callback of the
+ * extension only marks it stale; whoever asks next learns anew. Stale
+ * knowledge is retired, not freed, while anybody up the call stack may use it:
+ * an append can fire a trigger of the user's that changes the table and
+ * appends again.
+ */
+#include "evstore.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "base/catalog.h"
+#include "base/settings.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "store/table.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/varlena.h"
+
+typedef struct TableEntry
+{
+	Oid			relid;			/* hash key */
+	bool		stale;			/* set when the table changed */
+	EvsTable   *table;			/* NULL if nothing is known */
+} TableEntry;
+
+static HTAB *tables = NULL;
+
+static int	open_count = 0;		/* event tables open up the call stack */
+static EvsTable *retired = NULL;	/* stale, and maybe still in use there */
+
+/* Name and type that each column must have. */
+static const struct
+{
+	const char *name;
+	Oid			type;
+}			columns[EVS_COLUMN_COUNT] = {
+	{"position", INT8OID},
+	{"version", INT8OID},
+	{"recorded_at", TIMESTAMPTZOID},
+	{"schema_version", INT4OID},
+	{"id", UUIDOID},
+	{"stream", TEXTOID},
+	{"type", TEXTOID},
+	{"data", JSONBOID},
+	{"metadata", JSONBOID},
+	{"tags", TEXTARRAYOID},
+};
+
+/* A table (or, with InvalidOid, any) changed. */
+static void
+on_relation_change(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	TableEntry *entry;
+
+	if (OidIsValid(relid))
+	{
+		entry = hash_search(tables, &relid, HASH_FIND, NULL);
+		if (entry)
+			entry->stale = true;
+		return;
+	}
+	hash_seq_init(&scan, tables);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		entry->stale = true;
+}
+
+/* Have changes of tables noticed; called once, from _PG_init. */
+void
+evs_table_install(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(TableEntry),
+		.hcxt = TopMemoryContext,
+	};
+
+	tables = hash_create("evstore tables", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
+}
+
+/* Does a table carry a trigger that runs "function"? */
+static bool
+has_trigger_function(Relation rel, Oid function)
+{
+	if (rel->trigdesc == NULL)
+		return false;
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+		if (rel->trigdesc->triggers[i].tgfoid == function)
+			return true;
+	return false;
+}
+
+/* Is an open relation an event table? */
+bool
+evs_relation_is_event_table(Relation rel)
+{
+	const EvsCatalog *catalog = evs_catalog_find();
+
+	return catalog && has_trigger_function(rel, catalog->insert_function);
+}
+
+/* Does the table of this oid carry the trigger? The caller holds some lock on it. */
+static bool
+carries(Oid relid, Oid function)
+{
+	Relation	rel = RelationIdGetRelation(relid);
+	bool		answer;
+
+	if (!RelationIsValid(rel))
+		return false;
+	answer = has_trigger_function(rel, function);
+	RelationClose(rel);
+	return answer;
+}
+
+/* Is this an event table? */
+bool
+evs_table_is_event_table(Oid relid)
+{
+	const EvsCatalog *catalog = evs_catalog_find();
+
+	return catalog && OidIsValid(relid) && carries(relid, catalog->insert_function);
+}
+
+/* Is this a guarded table? Every event table is. */
+bool
+evs_table_is_guarded(Oid relid)
+{
+	const EvsCatalog *catalog = evs_catalog_find();
+
+	return catalog && OidIsValid(relid) && carries(relid, catalog->guard_function);
+}
+
+/*
+ * The table that an "event_table" argument means: the one given, or, if it is
+ * NULL, the one that evstore.event_table names.
+ */
+Oid
+evs_table_argument(FunctionCallInfo fcinfo, int argument)
+{
+	List	   *names;
+
+	if (!PG_ARGISNULL(argument))
+		return PG_GETARG_OID(argument);
+
+	names = EVS_QUALIFIED_NAME(evs_event_table);
+	return RangeVarGetRelid(makeRangeVarFromNameList(names), NoLock, false);
+}
+
+/* Check that the columns are where everybody expects them. */
+static void
+check_columns(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < EVS_COLUMN_COUNT; i++)
+	{
+		Form_pg_attribute column = i < desc->natts ? TupleDescAttr(desc, i) : NULL;
+
+		if (column == NULL || column->attisdropped ||
+			column->atttypid != columns[i].type ||
+			strcmp(NameStr(column->attname), columns[i].name) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("event table \"%s\" has lost its layout", RelationGetRelationName(rel)),
+					 errdetail("Column %d should be \"%s\" of type %s.",
+							   i + 1, columns[i].name, format_type_be(columns[i].type))));
+	}
+}
+
+/* Can events go into the heap without the executor's INSERT? */
+static bool
+is_plain(Relation rel, Oid insert_function, Oid guard_function)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		return false;
+	if (rel->rd_rules != NULL)
+		return false;
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+	{
+		Oid			function = rel->trigdesc->triggers[i].tgfoid;
+
+		if (function != insert_function && function != guard_function)
+			return false;
+	}
+	if (desc->constr && (desc->constr->num_check > 0 || desc->constr->has_generated_stored))
+		return false;
+	for (int i = EVS_COLUMN_COUNT; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (!column->attisdropped &&
+			(column->atthasdef || column->attnotnull || column->attidentity))
+			return false;
+	}
+	return true;
+}
+
+/* The unique index whose columns are exactly these. */
+static Oid
+find_unique_index(Relation rel, int count, const AttrNumber *attributes)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		match = form->indisunique && form->indisvalid &&
+			form->indnkeyatts == count && RelationGetIndexPredicate(index) == NIL;
+
+		for (int i = 0; match && i < count; i++)
+			match = form->indkey.values[i] == attributes[i];
+		index_close(index, AccessShareLock);
+		if (match)
+			return lfirst_oid(cell);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("event table \"%s\" has lost a unique index", RelationGetRelationName(rel))));
+}
+
+/* Free what was retired, once nobody can be using it. */
+static void
+free_retired(void)
+{
+	while (retired)
+	{
+		EvsTable   *table = retired;
+
+		retired = table->next_retired;
+		for (int i = 0; i < EVS_PLAN_COUNT; i++)
+			if (table->plans[i])
+				SPI_freeplan(table->plans[i]);
+		MemoryContextDelete(table->context);
+	}
+}
+
+/* Learn what there is to know of a table. */
+static EvsTable *
+learn(Relation rel)
+{
+	const EvsCatalog *catalog = evs_catalog();
+	const AttrNumber position[] = {EVS_COLUMN_POSITION};
+	const AttrNumber version[] = {EVS_COLUMN_STREAM, EVS_COLUMN_VERSION};
+	MemoryContext context;
+	EvsTable   *table;
+
+	check_columns(rel);
+	context = AllocSetContextCreate(CurrentMemoryContext, "evstore table", ALLOCSET_SMALL_SIZES);
+	table = MemoryContextAllocZero(context, sizeof(EvsTable));
+	table->context = context;
+	table->relid = RelationGetRelid(rel);
+	table->name = MemoryContextStrdup(context,
+									  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+																 RelationGetRelationName(rel)));
+	table->plain = is_plain(rel, catalog->insert_function, catalog->guard_function);
+	table->row_security = rel->rd_rel->relrowsecurity;
+	table->position_index = find_unique_index(rel, lengthof(position), position);
+	table->version_index = find_unique_index(rel, lengthof(version), version);
+	MemoryContextSetParent(context, TopMemoryContext);
+	return table;
+}
+
+/*
+ * Open an event table and say what is known of it. The answer stays good
+ * until evs_table_close().
+ */
+EvsTable *
+evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel)
+{
+	bool		found;
+	TableEntry *entry;
+
+	*rel = table_open(relid, lockmode);
+	if (!evs_relation_is_event_table(*rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not an event table", RelationGetRelationName(*rel)),
+				 errhint("Event tables are made by evstore.create_event_table().")));
+
+	if (open_count == 0)
+		free_retired();
+
+	entry = hash_search(tables, &relid, HASH_ENTER, &found);
+	if (!found)
+		entry->table = NULL;
+	if (entry->table && entry->stale)
+	{
+		entry->table->next_retired = retired;
+		retired = entry->table;
+		entry->table = NULL;
+	}
+	if (entry->table == NULL)
+	{
+		entry->stale = false;
+		entry->table = learn(*rel);
+	}
+	open_count++;
+	return entry->table;
+}
+
+/* The counterpart of evs_table_open(); the lock stays until the transaction ends. */
+void
+evs_table_close(Relation rel)
+{
+	open_count--;
+	table_close(rel, NoLock);
+}
+
+/* After an error, nobody closed what was open. */
+static void
+table_finished(bool committed)
+{
+	open_count = 0;
+}
+
+const EvsXactSubscriber evs_table_xact = {.finished = table_finished};
+
+/* A statement over a table, prepared at its first use; call inside SPI. */
+SPIPlanPtr
+evs_table_plan(EvsTable *table, EvsTablePlan which, const char *sql, int nargs, Oid *argtypes)
+{
+	if (table->plans[which] == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(psprintf(sql, table->name), nargs, argtypes);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare a statement over %s", table->name);
+		table->plans[which] = plan;
+	}
+	return table->plans[which];
+}

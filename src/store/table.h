@@ -1,0 +1,72 @@
+/*
+ * table.h
+ *		What this backend knows of an event table.
+ */
+#ifndef EVSTORE_TABLE_H
+#define EVSTORE_TABLE_H
+
+#include "base/xact.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/rel.h"
+
+/* Columns of an event table, by number: create_event_table() lays them out so. */
+enum
+{
+	EVS_COLUMN_POSITION = 1,
+	EVS_COLUMN_VERSION,
+	EVS_COLUMN_RECORDED_AT,
+	EVS_COLUMN_SCHEMA_VERSION,
+	EVS_COLUMN_ID,
+	EVS_COLUMN_STREAM,
+	EVS_COLUMN_TYPE,
+	EVS_COLUMN_DATA,
+	EVS_COLUMN_METADATA,
+	EVS_COLUMN_TAGS
+};
+
+#define EVS_COLUMN_COUNT	EVS_COLUMN_TAGS
+
+/* Triggers of a guarded table, and the one more of an event table. */
+#define EVS_TRIGGER_INSERT	"evstore_insert"
+#define EVS_TRIGGER_GUARD	"evstore_guard"
+#define EVS_TRIGGER_GUARD_ROW "evstore_guard_row"
+
+/* Statements kept prepared for a table. */
+typedef enum EvsTablePlan
+{
+	EVS_PLAN_INSERT,
+	EVS_PLAN_READ_STREAM,
+	EVS_PLAN_READ_STREAM_BACKWARDS,
+	EVS_PLAN_READ_EVENTS,
+	EVS_PLAN_STREAM_VERSION,
+	EVS_PLAN_COUNT
+} EvsTablePlan;
+
+typedef struct EvsTable
+{
+	Oid			relid;
+	bool		plain;			/* a heap with nothing that only the executor's INSERT can do */
+	bool		row_security;	/* has policies, which may or may not bind the caller */
+	Oid			position_index; /* unique on position */
+	Oid			version_index;	/* unique on (stream, version) */
+	char	   *name;			/* qualified and quoted */
+	struct EvsWriter *writer;	/* state of the direct path, or NULL */
+	SPIPlanPtr	plans[EVS_PLAN_COUNT];
+	MemoryContext context;		/* holds this struct and what it points to */
+	struct EvsTable *next_retired;
+} EvsTable;
+
+extern const EvsXactSubscriber evs_table_xact;
+
+extern void evs_table_install(void);
+extern Oid	evs_table_argument(FunctionCallInfo fcinfo, int argument);
+extern EvsTable *evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel);
+extern void evs_table_close(Relation rel);
+extern SPIPlanPtr evs_table_plan(EvsTable *table, EvsTablePlan which, const char *sql,
+								 int nargs, Oid *argtypes);
+extern bool evs_table_is_event_table(Oid relid);
+extern bool evs_table_is_guarded(Oid relid);
+extern bool evs_relation_is_event_table(Relation rel);
+
+#endif							/* EVSTORE_TABLE_H */

@@ -1,0 +1,115 @@
+/*
+ * trigger.c
+ *		Plain INSERT and COPY: the same rules as append(), row by row.
+ *
+ * The BEFORE INSERT trigger fills in what append() would have. Here the row
+ * reaches the index only after we return, so the stream's lock is kept until
+ * the transaction ends.
+ */
+#include "evstore.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "store/append.h"
+#include "store/event.h"
+#include "store/insert.h"
+#include "store/position.h"
+#include "store/stream.h"
+#include "store/table.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* Refuse a value for a column that only evstore fills. */
+static void
+refuse_given(const bool *nulls, int column, const char *name)
+{
+	if (!nulls[column - 1])
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" is filled by evstore", name),
+				 errhint("Leave the column out of the INSERT or COPY.")));
+}
+
+/* A text column of the row, NULL if it is null. */
+static text *
+text_column(const Datum *values, const bool *nulls, int column)
+{
+	return nulls[column - 1] ? NULL : DatumGetTextPP(values[column - 1]);
+}
+
+/* Give the row its version, position and time. */
+static void
+fill_in(Relation rel, EvsTable *table, Datum *values, bool *nulls)
+{
+	text	   *stream = text_column(values, nulls, EVS_COLUMN_STREAM);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
+	EvsVersion	last = evs_stream_lock(rel, table->version_index, slot, stream);
+
+	ExecDropSingleTupleTableSlot(slot);
+	if (!nulls[EVS_COLUMN_VERSION - 1])
+	{
+		EvsVersion	given = DatumGetInt64(values[EVS_COLUMN_VERSION - 1]);
+
+		if (given < 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("version %lld is not valid", (long long) given),
+					 errhint("Versions count from 1. Leave the column out to append whatever the version.")));
+		evs_append_check_version(stream, given - 1, last);
+	}
+
+#define SET(column, datum)	(values[(column) - 1] = (datum), nulls[(column) - 1] = false)
+	SET(EVS_COLUMN_VERSION, Int64GetDatum(last + 1));
+	SET(EVS_COLUMN_POSITION, Int64GetDatum(evs_position_allocate(1)));
+	SET(EVS_COLUMN_RECORDED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
+	if (nulls[EVS_COLUMN_SCHEMA_VERSION - 1])
+		SET(EVS_COLUMN_SCHEMA_VERSION, Int32GetDatum(EVS_FIRST_SCHEMA_VERSION));
+#undef SET
+}
+
+PG_FUNCTION_INFO_V1(evs_insert_trigger);
+
+/* evstore._insert(): BEFORE INSERT FOR EACH ROW on every event table. */
+Datum
+evs_insert_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	EvsTable   *table;
+	TupleDesc	desc;
+	HeapTuple	row;
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("evstore._insert() must be fired before insert for each row")));
+
+	row = trigger->tg_trigtuple;
+	desc = RelationGetDescr(trigger->tg_relation);
+	values = palloc_array(Datum, desc->natts);
+	nulls = palloc_array(bool, desc->natts);
+	heap_deform_tuple(row, desc, values, nulls);
+
+	if (!nulls[EVS_COLUMN_POSITION - 1] &&
+		evs_insert_claims(RelationGetRelid(trigger->tg_relation),
+						   DatumGetInt64(values[EVS_COLUMN_POSITION - 1])))
+		return PointerGetDatum(row);
+
+	evs_append_require_writable();
+	refuse_given(nulls, EVS_COLUMN_POSITION, "position");
+	refuse_given(nulls, EVS_COLUMN_RECORDED_AT, "recorded_at");
+	evs_event_check_name(text_column(values, nulls, EVS_COLUMN_STREAM), "stream");
+	evs_event_check_name(text_column(values, nulls, EVS_COLUMN_TYPE), "event type");
+
+	table = evs_table_open(RelationGetRelid(trigger->tg_relation), NoLock, &rel);
+	fill_in(rel, table, values, nulls);
+	evs_table_close(rel);
+	return PointerGetDatum(heap_form_tuple(desc, values, nulls));
+}

@@ -1,0 +1,204 @@
+/*
+ * worker.c
+ *		A worker: takes the projection that waited longest, applies one batch,
+ *		puts it back.
+ *
+ * No projection is bound to a worker, so one that is slow or failing holds
+ * back no other. The state machine of a turn:
+ *
+ *	claim --none due--> listen, look again --still none--> sleep
+ *	  | one due
+ *	apply a batch --committed--> tell who waits --> claim
+ *	  | error
+ *	abort, record the failure in a transaction of its own, back off --> claim
+ */
+#include "evstore.h"
+
+#include "access/xact.h"
+#include "base/backoff.h"
+#include "base/catalog.h"
+#include "base/database.h"
+#include "base/wakeup.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "project/batch.h"
+#include "project/checkpoint.h"
+#include "project/generation.h"
+#include "project/progress.h"
+#include "storage/ipc.h"
+#include "store/position.h"
+#include "utils/elog.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+#include "work/loop.h"
+#include "work/process.h"
+
+PGDLLEXPORT void evs_worker_main(Datum arg);
+
+/* Apply one batch of a claimed projection. */
+static void
+apply_batch(const EvsClaim *claim)
+{
+	EvsPosition safe;
+	EvsPosition from;
+	EvsPosition to;
+
+	evs_loop_begin("applying a batch");
+	if (evs_catalog_find() == NULL)
+		evs_process_finish();
+
+	/* First the mark, then the snapshot: store/position.c. */
+	safe = evs_position_safe();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	to = evs_batch_apply(claim->projection, safe, &from);
+	evs_loop_end();
+
+	if (from == EVS_NO_CHECKPOINT)
+		evs_progress_failed(claim, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+	else
+		evs_progress_applied(claim, from, to);
+}
+
+/* What evstore.projections shows of an error. */
+static char *
+describe_error(const ErrorData *error)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
+	if (error->detail)
+		appendStringInfo(&text, "\nDETAIL: %s", error->detail);
+	if (error->hint)
+		appendStringInfo(&text, "\nHINT: %s", error->hint);
+	if (error->context)
+		appendStringInfo(&text, "\nCONTEXT: %s", error->context);
+	return text.data;
+}
+
+/* A batch failed, and its transaction is aborted: record it, and try again later. */
+static void
+record_failure(const EvsClaim *claim, const ErrorData *error)
+{
+	int			failures;
+
+	evs_loop_begin("recording a failure");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	failures = evs_checkpoint_fail(claim->projection, describe_error(error));
+	evs_loop_end();
+	evs_progress_failed(claim, evs_backoff_until(failures, GetCurrentTimestamp()));
+}
+
+/* Apply one batch, and keep an error of the projection's from ending the worker. */
+static void
+apply_batch_safely(const EvsClaim *claim, MemoryContext context)
+{
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		apply_batch(claim);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		/* Somebody cancelled this worker: not the projection's fault. */
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		pgstat_report_activity(STATE_IDLE, NULL);
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(context);
+	if (error)
+		record_failure(claim, error);
+}
+
+/*
+ * The safe position when this worker began. Shared memory may not know one
+ * until somebody appends, and events from before the server's start may be
+ * waiting.
+ */
+static EvsPosition
+first_safe_position(void)
+{
+	EvsPosition safe;
+
+	evs_loop_begin("looking for work");
+	if (evs_catalog_find() == NULL)
+		evs_process_finish();
+	safe = evs_position_safe();
+	evs_loop_end();
+	return safe;
+}
+
+/* The worker ends: what it had claimed is for the others. */
+static void
+give_back(int code, Datum arg)
+{
+	evs_progress_release_all();
+}
+
+/* Main function of a worker. */
+void
+evs_worker_main(Datum arg)
+{
+	Oid			database;
+	int			number = evs_loop_connect(&database);
+	EvsDatabaseSlot slot = evs_database_slot();
+	uint32		wait_event = EVS_WAIT_EVENT("EvstoreWorker");
+	uint32		seen = evs_generation(slot);
+	EvsPosition known_safe;
+	bool		listening = false;
+	MemoryContext context;
+
+	pgstat_report_appname("evstore worker");
+	before_shmem_exit(give_back, (Datum) 0);
+	context = AllocSetContextCreate(TopMemoryContext, "evstore worker", ALLOCSET_DEFAULT_SIZES);
+	known_safe = first_safe_position();
+
+	for (;;)
+	{
+		EvsClaim	claim;
+		TimestampTz next_retry;
+
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(context);
+		CHECK_FOR_INTERRUPTS();
+		if (seen != evs_generation(slot))
+		{
+			seen = evs_generation(slot);
+			evs_batch_forget_plans();
+		}
+
+		if (evs_progress_claim(database, Max(known_safe, evs_position_peek()),
+							   GetCurrentTimestamp(), &claim, &next_retry))
+		{
+			if (listening)
+				evs_wakeup_unlisten();
+			listening = false;
+			if (claim.more)
+				evs_wakeup_ring_worker(slot);
+			apply_batch_safely(&claim, context);
+		}
+		else if (!listening)
+		{
+			evs_wakeup_listen(slot, EVS_BELL_WORKER(number));
+			listening = true;
+		}
+		else
+		{
+			evs_loop_sleep(next_retry, wait_event);
+			evs_wakeup_unlisten();
+			listening = false;
+		}
+	}
+}
