@@ -12,14 +12,26 @@ CREATE TABLE evstore._projection (
 	event_table regclass NOT NULL,
 	read_table  regclass,
 	definition  text NOT NULL,
-	batch_sql   text NOT NULL,
+	columns     text,
+	on_conflict text,
 	settings    text[] NOT NULL,
 	batch_size  integer NOT NULL CHECK (batch_size > 0),
+	paused      boolean NOT NULL DEFAULT false,
 	created_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE evstore._projection IS
-	'one row a projection: its definition, and the statement that applies a batch';
+	'one row a projection; the query of a query projection, over a batch, is the view evstore._batch_<id>';
 SELECT pg_catalog.pg_extension_config_dump('evstore._projection', '');
+
+CREATE FUNCTION evstore._projection_arrives()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'evs_projection_arrives'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION evstore._projection_arrives() IS
+	'trigger that notices projections which a restore brings';
+REVOKE EXECUTE ON FUNCTION evstore._projection_arrives() FROM PUBLIC;
+CREATE TRIGGER arrives BEFORE INSERT ON evstore._projection
+	FOR EACH ROW EXECUTE FUNCTION evstore._projection_arrives();
 
 -- Apart from the definition, and with room on the page, so that moving a
 -- checkpoint is a small HOT update.
@@ -66,6 +78,20 @@ LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION evstore.drop_projection(text, boolean) IS
 	'forget a projection; the read table that a query projection made is dropped with it unless it is to be kept';
 
+CREATE FUNCTION evstore.pause_projection(name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'evs_pause_projection'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION evstore.pause_projection(text) IS
+	'hold a projection where it is';
+
+CREATE FUNCTION evstore.resume_projection(name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'evs_resume_projection'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION evstore.resume_projection(text) IS
+	'let a paused projection go on from where it is';
+
 CREATE FUNCTION evstore.wait_for(
 	projection text, "position" bigint DEFAULT NULL, timeout interval DEFAULT '30 seconds')
 RETURNS boolean
@@ -89,7 +115,8 @@ COMMENT ON FUNCTION evstore._projection_progress(integer) IS
 
 CREATE VIEW evstore.projections AS
 	SELECT p.name, p.kind, p.mode,
-		CASE WHEN c.failures > 0 THEN 'failing'
+		CASE WHEN p.paused THEN 'paused'
+			WHEN c.failures > 0 THEN 'failing'
 			WHEN NOT w.taken THEN 'starting'
 			WHEN h.head - c."position" > p.batch_size THEN 'catching up'
 			ELSE 'live'

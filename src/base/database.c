@@ -20,12 +20,14 @@ static Oid *shared_databases = NULL;
 
 static EvsDatabaseSlot my_slot = EVS_NO_DATABASE;
 
+/* Size of this area. */
 static Size
 database_size(void)
 {
 	return mul_size(evs_max_databases, sizeof(Oid));
 }
 
+/* Remember where the area is. */
 static void
 database_attach(void *area, bool fresh)
 {

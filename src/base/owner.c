@@ -84,21 +84,17 @@ evs_owner_end(EvsOwnerFrame *frame)
 }
 
 /*
- * The caller's settings as evs_owner_begin() takes them. search_path is
- * resolved to the schemas it means now, with the temporary schema last, where
- * it cannot capture a name.
+ * The caller's search_path, resolved to the schemas it means now, with the
+ * temporary schema last, where it cannot capture a name.
  */
-ArrayType *
-evs_owner_capture_settings(void)
+static char *
+current_search_path(void)
 {
-	Datum		items[1 + lengthof(pinned_settings)];
 	StringInfoData path;
-	List	   *schemas = fetch_search_path(true);
 	ListCell   *cell;
 
 	initStringInfo(&path);
-	appendStringInfoString(&path, "search_path=");
-	foreach(cell, schemas)
+	foreach(cell, fetch_search_path(true))
 	{
 		char	   *schema = get_namespace_name(lfirst_oid(cell));
 
@@ -106,8 +102,20 @@ evs_owner_capture_settings(void)
 			appendStringInfo(&path, "%s, ", quote_identifier(schema));
 	}
 	appendStringInfoString(&path, "pg_temp");
-	items[0] = CStringGetTextDatum(path.data);
+	return path.data;
+}
 
+/*
+ * The caller's settings as evs_owner_begin() takes them. Text in which every
+ * name is qualified needs no search_path but the safe one.
+ */
+ArrayType *
+evs_owner_capture_settings(bool with_search_path)
+{
+	Datum		items[1 + lengthof(pinned_settings)];
+
+	items[0] = CStringGetTextDatum(psprintf("search_path=%s", with_search_path ?
+											current_search_path() : SAFE_SEARCH_PATH));
 	for (int i = 0; i < lengthof(pinned_settings); i++)
 		items[1 + i] = CStringGetTextDatum(psprintf("%s=%s", pinned_settings[i],
 													GetConfigOption(pinned_settings[i], false, false)));

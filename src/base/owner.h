@@ -18,6 +18,6 @@ typedef struct EvsOwnerFrame
 extern void evs_owner_begin(EvsOwnerFrame *frame, Oid owner, ArrayType *settings);
 extern void evs_owner_begin_extension(EvsOwnerFrame *frame);
 extern void evs_owner_end(EvsOwnerFrame *frame);
-extern ArrayType *evs_owner_capture_settings(void);
+extern ArrayType *evs_owner_capture_settings(bool with_search_path);
 
 #endif							/* EVSTORE_OWNER_H */

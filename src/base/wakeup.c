@@ -35,12 +35,14 @@ static Bell *shared_bells = NULL;
 
 static Bell *my_bell = NULL;
 
+/* Size of this area. */
 static Size
 wakeup_size(void)
 {
 	return mul_size(add_size(1, mul_size(evs_max_databases, BELLS_PER_DATABASE)), sizeof(Bell));
 }
 
+/* Remember where the area is; no bell has a sleeper at first. */
 static void
 wakeup_attach(void *area, bool fresh)
 {
@@ -52,6 +54,7 @@ wakeup_attach(void *area, bool fresh)
 
 const EvsShmemPart evs_wakeup_shmem = {"evstore bells", wakeup_size, wakeup_attach};
 
+/* One bell of a database. */
 static Bell *
 bell_of(EvsDatabaseSlot database, int bell)
 {
@@ -104,6 +107,7 @@ evs_wakeup_ring_launcher(void)
 	ring(&shared_bells[0]);
 }
 
+/* Leave our number at a bell. */
 static void
 listen_at(Bell *bell)
 {

@@ -63,6 +63,7 @@ typedef struct KnownProjection
 {
 	int			id;				/* hash key */
 	EvsProjection *definition;
+	char	   *sql;			/* applies the current batch */
 	SPIPlanPtr	small_plan;
 	MemoryContext context;
 } KnownProjection;
@@ -110,6 +111,35 @@ evs_batch_forget_plans(void)
 	}
 }
 
+/* Refuse to apply where it could not be right. */
+static void
+check_applicable(const EvsProjection *projection)
+{
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(projection->owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of projection \"%s\" does not exist", projection->name),
+				 errdetail("Role %u was dropped.", projection->owner),
+				 errhint("Drop the projection, and create it as another role.")));
+	if (!evs_table_is_event_table(projection->event_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
+	if (!OidIsValid(projection->read_table))
+		return;
+	if (get_rel_name(projection->read_table) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the read table of projection \"%s\" does not exist", projection->name),
+				 errhint("Drop the projection, and create it again.")));
+	if (get_rel_persistence(projection->read_table) != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the read table of projection \"%s\" is not logged", projection->name),
+				 errdetail("A crash would empty it and leave its checkpoint where it is."),
+				 errhint("Run ALTER TABLE ... SET LOGGED.")));
+}
+
 /* What this worker knows of a projection; NULL if the projection is gone. */
 static KnownProjection *
 know(int id)
@@ -118,6 +148,7 @@ know(int id)
 	MemoryContext context;
 	MemoryContext caller;
 	EvsProjection *definition;
+	char	   *sql = NULL;
 
 	if (known_projections == NULL)
 	{
@@ -137,6 +168,11 @@ know(int id)
 	context = AllocSetContextCreate(CurrentMemoryContext, "evstore projection", ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(context);
 	definition = evs_projection_load(id);
+	if (definition)
+	{
+		check_applicable(definition);
+		sql = evs_projection_batch_sql(definition);
+	}
 	MemoryContextSwitchTo(caller);
 	if (definition == NULL)
 		return NULL;
@@ -144,6 +180,7 @@ know(int id)
 	MemoryContextSetParent(context, TopMemoryContext);
 	known = hash_search(known_projections, &id, HASH_ENTER, NULL);
 	known->definition = definition;
+	known->sql = sql;
 	known->small_plan = NULL;
 	known->context = context;
 	return known;
@@ -177,35 +214,6 @@ next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at)
 	index_close(index, AccessShareLock);
 	evs_table_close(rel);
 	return position;
-}
-
-/* Refuse to apply where it could not be right. */
-static void
-check_applicable(const EvsProjection *projection)
-{
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(projection->owner)))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the owner of projection \"%s\" does not exist", projection->name),
-				 errdetail("Role %u was dropped.", projection->owner),
-				 errhint("Drop the projection, and create it as another role.")));
-	if (get_rel_name(projection->event_table) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
-	if (!OidIsValid(projection->read_table))
-		return;
-	if (get_rel_name(projection->read_table) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the read table of projection \"%s\" does not exist", projection->name),
-				 errhint("Drop the projection, and create it again.")));
-	if (get_rel_persistence(projection->read_table) != RELPERSISTENCE_PERMANENT)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the read table of projection \"%s\" is not logged", projection->name),
-				 errdetail("A crash would empty it and leave its checkpoint where it is."),
-				 errhint("Run ALTER TABLE ... SET LOGGED.")));
 }
 
 /* Where a batch that starts after "from" ends. */
@@ -251,14 +259,14 @@ run_batch_sql(KnownProjection *known)
 								 GUC_ACTION_SAVE, true, 0, false);
 	if (small && known->small_plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(projection->batch_sql, 0, NULL);
+		SPIPlanPtr	plan = SPI_prepare(known->sql, 0, NULL);
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
 			elog(ERROR, "could not prepare the batch of projection \"%s\"", projection->name);
 		known->small_plan = plan;
 	}
 	result = small ? SPI_execute_plan(known->small_plan, NULL, NULL, false, 0)
-		: SPI_execute(projection->batch_sql, false, 0);
+		: SPI_execute(known->sql, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
 	evs_owner_end(&frame);
@@ -322,7 +330,7 @@ evs_lag_seconds(PG_FUNCTION_ARGS)
 	TimestampTz recorded_at;
 
 	/* The view that asks outlives a table that is gone. */
-	if (get_rel_name(PG_GETARG_OID(0)) == NULL ||
+	if (!evs_table_is_event_table(PG_GETARG_OID(0)) ||
 		next_event(PG_GETARG_OID(0), PG_GETARG_INT64(1), &recorded_at) == 0)
 		PG_RETURN_FLOAT8(0);
 	PG_RETURN_FLOAT8(Max(GetCurrentTimestamp() - recorded_at, 0) / (double) USECS_PER_SEC);

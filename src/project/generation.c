@@ -16,12 +16,14 @@
 
 static pg_atomic_uint32 *generations = NULL;
 
+/* Size of this area. */
 static Size
 generation_size(void)
 {
 	return mul_size(evs_max_databases, sizeof(pg_atomic_uint32));
 }
 
+/* Remember where the area is; every database begins at 0. */
 static void
 generation_attach(void *area, bool fresh)
 {

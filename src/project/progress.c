@@ -18,6 +18,7 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "base/catalog.h"
 #include "base/settings.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -34,6 +35,7 @@
 typedef struct ProgressSlot
 {
 	Oid			database;		/* InvalidOid if the slot is free */
+	Oid			store;			/* tells one life of the extension in it from the next */
 	int			projection;
 	EvsPosition position;		/* applied and committed up to here */
 	int			claimed_by;		/* pid of the worker that applies a batch now, or 0 */
@@ -53,12 +55,14 @@ typedef struct Progress
 
 static Progress *progress = NULL;
 
+/* Size of this area. */
 static Size
 progress_size(void)
 {
 	return add_size(offsetof(Progress, slots), mul_size(evs_max_projections, sizeof(ProgressSlot)));
 }
 
+/* Remember where the area is; every slot is free at first. */
 static void
 progress_attach(void *area, bool fresh)
 {
@@ -74,11 +78,15 @@ const EvsShmemPart evs_progress_shmem = {"evstore progress", progress_size, prog
 
 /* The slot of a projection, or NULL; the caller holds evs_lock(). */
 static ProgressSlot *
-find_slot(Oid database, int projection)
+find_slot(Oid database, Oid store, int projection)
 {
 	for (int i = 0; i < evs_max_projections; i++)
-		if (progress->slots[i].database == database && progress->slots[i].projection == projection)
-			return &progress->slots[i];
+	{
+		ProgressSlot *slot = &progress->slots[i];
+
+		if (slot->database == database && slot->store == store && slot->projection == projection)
+			return slot;
+	}
 	return NULL;
 }
 
@@ -94,7 +102,7 @@ free_slot(void)
 
 /* Free the slots of a database's projections that are not in the list. */
 static void
-free_absent(Oid database, int count, const int *projections)
+free_absent(Oid database, Oid store, int count, const int *projections)
 {
 	for (int i = 0; i < evs_max_projections; i++)
 	{
@@ -104,7 +112,7 @@ free_absent(Oid database, int count, const int *projections)
 		if (slot->database != database)
 			continue;
 		for (int j = 0; j < count && !present; j++)
-			present = projections[j] == slot->projection;
+			present = store == slot->store && projections[j] == slot->projection;
 		if (!present)
 		{
 			slot->database = InvalidOid;
@@ -114,21 +122,22 @@ free_absent(Oid database, int count, const int *projections)
 }
 
 /*
- * Make the slots of a database agree with its table of projections. Known ones
+ * Make the slots of a database agree with its table of projections. "store" is
+ * the oid of the position sequence: ids begin anew with each of them. Known ones
  * keep their slot; "failures" and "failed_at" matter only for new ones, after a
  * restart. False if there was no room for all of them.
  */
 bool
-evs_progress_sync(Oid database, int count, const int *projections, const EvsPosition *positions,
-				  const int *failures, const TimestampTz *retry_at)
+evs_progress_sync(Oid database, Oid store, int count, const int *projections,
+				  const EvsPosition *positions, const int *failures, const TimestampTz *retry_at)
 {
 	bool		all = true;
 
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
-	free_absent(database, count, projections);
+	free_absent(database, store, count, projections);
 	for (int i = 0; i < count; i++)
 	{
-		ProgressSlot *slot = find_slot(database, projections[i]);
+		ProgressSlot *slot = find_slot(database, store, projections[i]);
 
 		if (slot)
 			continue;
@@ -139,6 +148,7 @@ evs_progress_sync(Oid database, int count, const int *projections, const EvsPosi
 			break;
 		}
 		slot->database = database;
+		slot->store = store;
 		slot->projection = projections[i];
 		slot->position = positions[i];
 		slot->claimed_by = 0;
@@ -262,13 +272,13 @@ evs_progress_release_all(void)
 
 /* Has the projection applied the position? If not, *moved is what to sleep on. */
 static bool
-has_applied(Oid database, int projection, EvsPosition position, ConditionVariable **moved)
+has_applied(Oid store, int projection, EvsPosition position, ConditionVariable **moved)
 {
 	ProgressSlot *slot;
 	bool		applied;
 
 	LWLockAcquire(evs_lock(), LW_SHARED);
-	slot = find_slot(database, projection);
+	slot = find_slot(MyDatabaseId, store, projection);
 	applied = slot && slot->position >= position;
 	*moved = slot ? &slot->moved : &progress->changed;
 	LWLockRelease(evs_lock());
@@ -277,12 +287,13 @@ has_applied(Oid database, int projection, EvsPosition position, ConditionVariabl
 
 /* Sleep until a projection has applied a position; false if the deadline came first. */
 bool
-evs_progress_wait(Oid database, int projection, EvsPosition position, TimestampTz deadline)
+evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 {
+	Oid			store = evs_catalog()->position_sequence;
 	ConditionVariable *moved;
 	bool		applied;
 
-	while (!(applied = has_applied(database, projection, position, &moved)))
+	while (!(applied = has_applied(store, projection, position, &moved)))
 	{
 		ConditionVariable *still;
 		long		left;
@@ -292,7 +303,7 @@ evs_progress_wait(Oid database, int projection, EvsPosition position, TimestampT
 		 * have moved, or have come to be, since we looked.
 		 */
 		ConditionVariablePrepareToSleep(moved);
-		if ((applied = has_applied(database, projection, position, &still)))
+		if ((applied = has_applied(store, projection, position, &still)))
 			break;
 		if (still != moved)
 			continue;
@@ -315,13 +326,14 @@ evs_projection_progress(PG_FUNCTION_ARGS)
 	ProgressSlot *slot;
 	Datum		values[2] = {BoolGetDatum(false), Float8GetDatum(0)};
 	bool		nulls[2] = {false, false};
+	Oid			store = evs_catalog()->position_sequence;
 
 	evs_shmem_require();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
 	LWLockAcquire(evs_lock(), LW_SHARED);
-	slot = find_slot(MyDatabaseId, PG_GETARG_INT32(0));
+	slot = find_slot(MyDatabaseId, store, PG_GETARG_INT32(0));
 	if (slot)
 	{
 		values[0] = BoolGetDatum(true);

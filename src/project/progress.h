@@ -18,14 +18,14 @@ typedef struct EvsClaim
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
-extern bool evs_progress_sync(Oid database, int count, const int *projections,
+extern bool evs_progress_sync(Oid database, Oid store, int count, const int *projections,
 							  const EvsPosition *positions, const int *failures,
-							  const TimestampTz *failed_at);
+							  const TimestampTz *retry_at);
 extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 							   EvsClaim *claim, TimestampTz *next_retry);
 extern void evs_progress_applied(const EvsClaim *claim, EvsPosition from, EvsPosition to);
 extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
 extern void evs_progress_release_all(void);
-extern bool evs_progress_wait(Oid database, int projection, EvsPosition position, TimestampTz deadline);
+extern bool evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);
 
 #endif							/* EVSTORE_PROGRESS_H */

@@ -1,14 +1,15 @@
 /*
  * projection.h
- *		A projection as it is declared.
+ *		The rows that say what projections there are.
  */
 #ifndef EVSTORE_PROJECTION_H
 #define EVSTORE_PROJECTION_H
 
 #include "base/xact.h"
+#include "catalog/objectaccess.h"
 #include "utils/array.h"
 
-/* A row of evstore._projection, as far as applying it needs. */
+/* A row of evstore._projection. */
 typedef struct EvsProjection
 {
 	int			id;
@@ -17,14 +18,22 @@ typedef struct EvsProjection
 	Oid			owner;
 	Oid			event_table;
 	Oid			read_table;		/* InvalidOid if a statement declared none */
-	char	   *batch_sql;
+	char	   *definition;		/* as it was declared */
+	char	   *columns;		/* of a query's read table, quoted, with commas between */
+	char	   *on_conflict;	/* of a query's upsert: its ON CONFLICT clause */
 	ArrayType  *settings;		/* see owner.c */
 	int			batch_size;		/* positions a batch spans at most */
 } EvsProjection;
 
 extern const EvsXactSubscriber evs_projection_xact;
 
-extern EvsProjection *evs_projection_load(int id);
 extern int	evs_projection_find(const char *name, Oid *owner);
+extern EvsProjection *evs_projection_load(int id);
+extern void evs_projection_insert(EvsProjection *projection, const char *select);
+extern void evs_projection_delete(const EvsProjection *projection);
+extern void evs_projection_pause(int id, bool paused);
+extern bool evs_projection_changed_here(void);
+extern char *evs_projection_batch_sql(const EvsProjection *projection);
+extern void evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub);
 
 #endif							/* EVSTORE_PROJECTION_H */

@@ -20,8 +20,8 @@
  */
 #include "evstore.h"
 
-#include "base/catalog.h"
 #include "base/owner.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "executor/spi.h"
@@ -41,6 +41,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/ruleutils.h"
 
 /* Refuse something that cannot be maintained, by its name. */
@@ -106,7 +107,34 @@ check_clauses(const Query *query)
 		refuse("a query without GROUP BY", "Group by at least one key: it becomes the key of the read table.");
 }
 
-/* One item of FROM: note where the event table stands, refuse what we cannot keep. */
+/* Does a query, through whatever views, read an event table? */
+static bool
+reads_events(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *entry = (RangeTblEntry *) node;
+
+		if (entry->rtekind != RTE_RELATION)
+			return false;
+		if (entry->relkind == RELKIND_VIEW)
+		{
+			Relation	view = table_open(entry->relid, AccessShareLock);
+			bool		answer = reads_events((Node *) get_view_query(view), context);
+
+			table_close(view, AccessShareLock);
+			return answer;
+		}
+		return evs_table_is_event_table(entry->relid);
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, reads_events, context, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, reads_events, context);
+}
+
+/* The items of FROM: note where the event table stands, refuse what we cannot keep. */
 static void
 check_range_table(const Query *query, Index *event_index)
 {
@@ -123,8 +151,14 @@ check_range_table(const Query *query, Index *event_index)
 			refuse("subqueries in FROM", "Join tables and call functions directly.");
 		if (entry->tablesample != NULL)
 			refuse("TABLESAMPLE", "Filter with WHERE.");
-		if (entry->rtekind != RTE_RELATION || !evs_table_is_event_table(entry->relid))
+		if (entry->rtekind != RTE_RELATION)
 			continue;
+		if (get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
+			refuse("a temporary table", "Workers cannot see it; join a permanent one.");
+		if (!reads_events((Node *) entry, NULL))
+			continue;
+		if (entry->relkind == RELKIND_VIEW)
+			refuse("a view over an event table", "Name the event table itself.");
 		if (*event_index != 0)
 			refuse("more than one event table, or one joined with itself",
 				   "Declare one projection for each, or a statement projection.");
@@ -188,6 +222,10 @@ check_constancy(Node *node, void *context)
 
 	if (node == NULL)
 		return false;
+	if (IsA(node, Var) && ((Var *) node)->varattno == 0)
+		refuse("a whole row", "Name the columns you need: a row changes its type with its table.");
+	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
+		refuse("system columns", "They change when the table is rewritten; use the event's own columns.");
 	if (IsA(node, SQLValueFunction))
 		refuse("CURRENT_DATE, CURRENT_USER and their like",
 			   "They differ from batch to batch; use what the event says.");
@@ -248,11 +286,19 @@ check_column_name(const TargetEntry *entry, List *others)
 					 errmsg("column \"%s\" stands twice in the query", entry->resname)));
 }
 
-/* Sort the select list into keys and aggregates; collect the auxiliary columns. */
-static List *
-compile_select_list(const Query *query, const SelectStmt *select, EvsCompiledQuery *compiled)
+/* What the select list turns into; lists of char *, column names quoted. */
+typedef struct SelectList
 {
-	List	   *auxiliary = NIL;
+	List	   *keys;
+	List	   *columns;
+	List	   *combinations;	/* the SET list of the upsert */
+	List	   *auxiliary;		/* of ResTarget: columns to add */
+} SelectList;
+
+/* Sort the select list into keys and aggregates. */
+static void
+compile_select_list(const Query *query, const SelectStmt *select, SelectList *list)
+{
 	ListCell   *cell;
 	int			written = 0;
 
@@ -267,14 +313,14 @@ compile_select_list(const Query *query, const SelectStmt *select, EvsCompiledQue
 		if (written >= list_length(select->targetList))
 			refuse("* in the select list", "Name the columns.");
 		target = list_nth_node(ResTarget, select->targetList, written++);
-		check_column_name(entry, compiled->columns);
-		compiled->columns = lappend(compiled->columns, pstrdup(quote_identifier(entry->resname)));
+		check_column_name(entry, list->columns);
+		list->columns = lappend(list->columns, pstrdup(quote_identifier(entry->resname)));
 
 		if (entry->ressortgroupref != 0)
-			compiled->keys = lappend(compiled->keys, pstrdup(quote_identifier(entry->resname)));
+			list->keys = lappend(list->keys, pstrdup(quote_identifier(entry->resname)));
 		else if (IsA(expression, Aggref) && IsA(target->val, FuncCall))
 			evs_aggregate_compile(entry->resname, (Aggref *) expression, (FuncCall *) target->val,
-								  &auxiliary, &compiled->combinations);
+								  &list->auxiliary, &list->combinations);
 		else if (contain_agg_clause(expression))
 			refuse(psprintf("an expression over aggregates (column \"%s\")", entry->resname),
 				   "Select the aggregates, and compute with them when you read.");
@@ -285,10 +331,23 @@ compile_select_list(const Query *query, const SelectStmt *select, EvsCompiledQue
 	if (written != list_length(select->targetList))
 		refuse("* in the select list", "Name the columns.");
 
-	foreach(cell, auxiliary)
-		compiled->columns = lappend(compiled->columns,
-									pstrdup(quote_identifier(lfirst_node(ResTarget, cell)->name)));
-	return auxiliary;
+	foreach(cell, list->auxiliary)
+		list->columns = lappend(list->columns,
+								pstrdup(quote_identifier(lfirst_node(ResTarget, cell)->name)));
+}
+
+/* Strings with commas between. */
+static char *
+join(List *strings)
+{
+	StringInfoData out;
+	ListCell   *cell;
+
+	initStringInfo(&out);
+	foreach(cell, strings)
+		appendStringInfo(&out, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
+						 (char *) lfirst(cell));
+	return out.data;
 }
 
 /* Compile the query of a projection, or refuse it. */
@@ -299,6 +358,7 @@ evs_query_compile(const char *sql)
 	RawStmt    *written = parse_select(sql);
 	SelectStmt *select = (SelectStmt *) written->stmt;
 	Query	   *query = analyze(copyObject(written), sql);
+	SelectList	list = {0};
 	Index		event_index;
 	ListCell   *cell;
 	RangeTblEntry *events;
@@ -309,49 +369,22 @@ evs_query_compile(const char *sql)
 	foreach(cell, query->jointree->fromlist)
 		check_joins(lfirst(cell), event_index);
 	(void) query_tree_walker(query, check_constancy, NULL, 0);
+	compile_select_list(query, select, &list);
 
 	events = rt_fetch(event_index, query->rtable);
-	compiled->event_table = events->relid;
-	select->targetList = list_concat(select->targetList,
-									 compile_select_list(query, select, compiled));
+	select->targetList = list_concat(select->targetList, list.auxiliary);
 	add_bounds(select, events->eref->aliasname);
 	query = analyze(written, sql);
+
+	compiled->event_table = events->relid;
+	compiled->keys = join(list.keys);
+	compiled->columns = join(list.columns);
+	compiled->on_conflict = list.combinations == NIL ? psprintf("(%s) DO NOTHING", compiled->keys) :
+		psprintf("(%s) DO UPDATE SET %s", compiled->keys, join(list.combinations));
 
 	/* With nothing but pg_catalog on the path, every other name is printed in full. */
 	evs_owner_begin(&frame, GetUserId(), NULL);
 	compiled->select = pg_get_querydef(query, false);
 	evs_owner_end(&frame);
 	return compiled;
-}
-
-/* A list of strings, with commas between. */
-static void
-append_list(StringInfo out, List *strings)
-{
-	ListCell   *cell;
-
-	foreach(cell, strings)
-		appendStringInfo(out, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
-						 (char *) lfirst(cell));
-}
-
-/* The statement that applies one batch to the read table. */
-char *
-evs_query_upsert(const EvsCompiledQuery *query, const char *read_table)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s AS " EVS_OLD " (", read_table);
-	append_list(&sql, query->columns);
-	appendStringInfo(&sql, ") %s ON CONFLICT (", query->select);
-	append_list(&sql, query->keys);
-	if (query->combinations == NIL)
-		appendStringInfoString(&sql, ") DO NOTHING");
-	else
-	{
-		appendStringInfoString(&sql, ") DO UPDATE SET ");
-		append_list(&sql, query->combinations);
-	}
-	return sql.data;
 }

@@ -66,5 +66,10 @@ evs_wait_for(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("projection \"%s\" does not exist", name)));
-	PG_RETURN_BOOL(evs_progress_wait(MyDatabaseId, projection, position, deadline));
+	if (evs_projection_changed_here())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait in a transaction that has declared or changed projections"),
+				 errhint("Commit first, then wait.")));
+	PG_RETURN_BOOL(evs_progress_wait(projection, position, deadline));
 }

@@ -9,6 +9,7 @@
 
 #include "catalog/objectaccess.h"
 #include "executor/executor.h"
+#include "project/projection.h"
 #include "server/hooks.h"
 #include "store/guard.h"
 #include "tcop/utility.h"
@@ -35,6 +36,7 @@ on_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, 
 	if (prev_object_access)
 		prev_object_access(access, classId, objectId, subId, arg);
 	evs_guard_check_object(access, classId, objectId, subId, arg);
+	evs_projection_check_object(access, classId, objectId, subId);
 	evs_lifecycle_note_object(access, classId, objectId);
 }
 

@@ -183,7 +183,7 @@ append_one(FunctionCallInfo fcinfo, Jsonb *data, Jsonb *metadata)
 
 	evs_append_require_writable();
 	request.stream = PG_ARGISNULL(ARG_STREAM) ? NULL : PG_GETARG_TEXT_PP(ARG_STREAM);
-	evs_event_check_name(request.stream, "stream");
+	evs_event_check_stream(request.stream);
 	event.type = PG_ARGISNULL(ARG_TYPE) ? NULL : PG_GETARG_TEXT_PP(ARG_TYPE);
 	event.data = data;
 	event.metadata = metadata;
@@ -237,7 +237,7 @@ evs_append_many(PG_FUNCTION_ARGS)
 
 	evs_append_require_writable();
 	request.stream = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
-	evs_event_check_name(request.stream, "stream");
+	evs_event_check_stream(request.stream);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -7,6 +7,8 @@
  */
 #include "evstore.h"
 
+#include "base/owner.h"
+#include "base/shmem.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "executor/spi.h"
@@ -14,6 +16,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
+#include "store/guard.h"
 #include "store/table.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -56,11 +59,19 @@ evs_create_event_table(PG_FUNCTION_ARGS)
 {
 	List	   *names = EVS_QUALIFIED_NAME(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	RangeVar   *name = makeRangeVarFromNameList(names);
-	Oid			schema = RangeVarGetCreationNamespace(name);
-	char	   *schema_name = get_namespace_name(schema);
-	char	   *view_name = psprintf(BATCH_VIEW_PREFIX "%s", name->relname);
-	const char *table = quote_qualified_identifier(schema_name, name->relname);
-	const char *view = quote_qualified_identifier(schema_name, view_name);
+	Oid			schema;
+	char	   *schema_name;
+	char	   *view_name;
+	const char *table;
+	const char *view;
+	EvsOwnerFrame frame;
+
+	evs_shmem_require();
+	schema = RangeVarGetCreationNamespace(name);
+	schema_name = get_namespace_name(schema);
+	view_name = psprintf(BATCH_VIEW_PREFIX "%s", name->relname);
+	table = quote_qualified_identifier(schema_name, name->relname);
+	view = quote_qualified_identifier(schema_name, view_name);
 
 	if (strlen(view_name) >= NAMEDATALEN)
 		ereport(ERROR,
@@ -73,6 +84,7 @@ evs_create_event_table(PG_FUNCTION_ARGS)
 				 errmsg("an event table cannot be temporary")));
 
 	SPI_connect();
+	evs_owner_begin(&frame, GetUserId(), NULL);
 	execute(psprintf("CREATE TABLE %s ("
 					 "\"position\" bigint NOT NULL, version bigint,"
 					 " recorded_at timestamptz NOT NULL, schema_version integer NOT NULL, id uuid,"
@@ -97,6 +109,7 @@ evs_create_event_table(PG_FUNCTION_ARGS)
 	execute(psprintf("COMMENT ON VIEW %s IS %s", view,
 					 quote_literal_cstr(psprintf("the events of the batch that a projection over %s applies; empty at any other time",
 												 name->relname))));
+	evs_owner_end(&frame);
 	SPI_finish();
 
 	PG_RETURN_OID(get_relname_relid(name->relname, schema));
@@ -110,27 +123,46 @@ check_owner(Oid relid)
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
 }
 
+/* Drop the batch view of an event table, wherever and whatever it is called by now. */
+static void
+drop_batch_view(Oid relid)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+
+	if (SPI_execute_with_args("SELECT DISTINCT r.ev_class::regclass::text FROM pg_rewrite r"
+							  " JOIN pg_depend t ON t.classid = 'pg_rewrite'::regclass AND t.objid = r.oid"
+							  "  AND t.refclassid = 'pg_class'::regclass AND t.refobjid = $1"
+							  " JOIN pg_depend f ON f.classid = 'pg_rewrite'::regclass AND f.objid = r.oid"
+							  "  AND f.refclassid = 'pg_proc'::regclass"
+							  "  AND f.refobjid = 'evstore._batch_from()'::regprocedure",
+							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not find the batch view");
+	if (SPI_processed > 0)
+		execute(psprintf("DROP VIEW %s", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)));
+}
+
 /* evstore.drop_event_table(event_table) */
 Datum
 evs_drop_event_table(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	Relation	rel;
-	char	   *schema;
-	char	   *name;
-	char	   *view;
+	const char *table;
+	EvsOwnerFrame frame;
 
-	check_owner(relid);
 	(void) evs_table_open(relid, AccessExclusiveLock, &rel);
-	schema = get_namespace_name(RelationGetNamespace(rel));
-	name = pstrdup(RelationGetRelationName(rel));
+	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									   RelationGetRelationName(rel));
 	evs_table_close(rel);
+	check_owner(relid);
+	evs_guard_check_drop(relid);
 
-	view = psprintf(BATCH_VIEW_PREFIX "%s", name);
 	SPI_connect();
-	if (OidIsValid(get_relname_relid(view, get_namespace_oid(schema, false))))
-		execute(psprintf("DROP VIEW %s", quote_qualified_identifier(schema, view)));
-	execute(psprintf("DROP TABLE %s", quote_qualified_identifier(schema, name)));
+	evs_owner_begin(&frame, GetUserId(), NULL);
+	drop_batch_view(relid);
+	execute(psprintf("DROP TABLE %s", table));
+	evs_owner_end(&frame);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -141,6 +173,7 @@ evs_protect(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 
+	evs_shmem_require();
 	LockRelationOid(relid, ShareRowExclusiveLock);
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR,

@@ -28,9 +28,12 @@ enum
 
 static const char *const new_event_keys[NEW_EVENT_COUNT] = {"type", "data", "metadata", "id", "tags"};
 
+/* A B-tree entry of a stream and a version has room for a name this long. */
+#define LONGEST_STREAM 2048
+
 /* Refuse a stream or type that is NULL or empty; "what" says which. */
-void
-evs_event_check_name(const text *name, const char *what)
+static void
+check_name(const text *name, const char *what)
 {
 	if (name == NULL)
 		ereport(ERROR,
@@ -42,11 +45,31 @@ evs_event_check_name(const text *name, const char *what)
 				 errmsg("%s must not be empty", what)));
 }
 
+/* Refuse what cannot name a stream. */
+void
+evs_event_check_stream(const text *stream)
+{
+	check_name(stream, "stream");
+	if (VARSIZE_ANY_EXHDR(stream) > LONGEST_STREAM)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("stream name is too long"),
+				 errdetail("It has %zu bytes; %d are allowed.",
+						   (size_t) VARSIZE_ANY_EXHDR(stream), LONGEST_STREAM)));
+}
+
+/* Refuse what cannot be the type of an event. */
+void
+evs_event_check_type(const text *type)
+{
+	check_name(type, "event type");
+}
+
 /* Refuse an event that lacks what every event has. */
 void
 evs_event_check(const EvsEvent *event)
 {
-	evs_event_check_name(event->type, "event type");
+	evs_event_check_type(event->type);
 	if (event->data == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -76,6 +99,13 @@ event_from_composite(Datum composite, TupleDesc desc, EvsEvent *event)
 	event->tags = nulls[NEW_EVENT_TAGS] ? NULL : DatumGetArrayTypeP(values[NEW_EVENT_TAGS]);
 }
 
+/* Says, in an error about one event of an array, which one it is. */
+static void
+element_context(void *arg)
+{
+	errcontext("event %d of the array", *(int *) arg);
+}
+
 /* The events of an evstore.new_event[], each of them checked. */
 EvsEvent *
 evs_events_from_array(ArrayType *array, int *count)
@@ -85,6 +115,8 @@ evs_events_from_array(ArrayType *array, int *count)
 	Datum	   *elements;
 	bool	   *nulls;
 	EvsEvent   *events;
+	int			number;
+	ErrorContextCallback context = {.callback = element_context, .arg = &number};
 
 	if (desc->natts != NEW_EVENT_COUNT)
 		elog(ERROR, "type evstore.new_event has %d attributes", desc->natts);
@@ -100,15 +132,19 @@ evs_events_from_array(ArrayType *array, int *count)
 				 errmsg("the array of events must not be empty")));
 
 	events = palloc_array(EvsEvent, *count);
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 	for (int i = 0; i < *count; i++)
 	{
+		number = i + 1;
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("event %d of the array must not be null", i + 1)));
+					 errmsg("an event of the array must not be null")));
 		event_from_composite(elements[i], desc, &events[i]);
 		evs_event_check(&events[i]);
 	}
+	error_context_stack = context.previous;
 	ReleaseTupleDesc(desc);
 	return events;
 }

@@ -20,7 +20,8 @@ typedef struct EvsEvent
 } EvsEvent;
 
 extern void evs_event_check(const EvsEvent *event);
-extern void evs_event_check_name(const text *name, const char *what);
+extern void evs_event_check_type(const text *type);
+extern void evs_event_check_stream(const text *stream);
 extern EvsEvent *evs_events_from_array(ArrayType *array, int *count);
 
 #endif							/* EVSTORE_EVENT_H */

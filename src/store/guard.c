@@ -127,6 +127,14 @@ refuse(const char *command, Oid relid)
 			 errhint("A superuser can set evstore.maintenance to change it all the same, on the record.")));
 }
 
+/* Refuse to drop a guarded table unless the door is open. */
+void
+evs_guard_check_drop(Oid relid)
+{
+	if (!maintenance_open())
+		refuse("DROP TABLE", relid);
+}
+
 /* Write what was noted into evstore.maintenance_log. */
 void
 evs_guard_write_log(void)
@@ -384,14 +392,23 @@ harmful_alteration(const AlterTableCmd *action, Oid relid)
 		case AT_SetUnLogged:
 			return "SET UNLOGGED";
 		case AT_AddInherit:
-		case AT_AttachPartition:
 			return "ALTER TABLE ... INHERIT";
 		default:
 			return NULL;
 	}
 }
 
-/* ALTER TABLE, of the table itself or making another table its child. */
+/* Refuse a statement on a table, named in it, if the table is guarded. */
+static void
+refuse_if_guarded(const char *command, const RangeVar *table)
+{
+	Oid			relid = RangeVarGetRelid(table, NoLock, true);
+
+	if (evs_table_is_guarded(relid))
+		refuse(command, relid);
+}
+
+/* ALTER TABLE, of the table itself, or making it parent or part of another. */
 static void
 check_alter_table(const AlterTableStmt *statement)
 {
@@ -407,12 +424,9 @@ check_alter_table(const AlterTableStmt *statement)
 		if (harm)
 			refuse(harm, relid);
 		if (action->subtype == AT_AddInherit)
-		{
-			Oid			parent = RangeVarGetRelid((RangeVar *) action->def, NoLock, true);
-
-			if (evs_table_is_guarded(parent))
-				refuse("ALTER TABLE ... INHERIT", parent);
-		}
+			refuse_if_guarded("ALTER TABLE ... INHERIT", (RangeVar *) action->def);
+		else if (action->subtype == AT_AttachPartition && statement->objtype == OBJECT_TABLE)
+			refuse_if_guarded("ALTER TABLE ... ATTACH PARTITION", ((PartitionCmd *) action->def)->name);
 	}
 }
 
@@ -457,12 +471,7 @@ check_create_table(const CreateStmt *statement)
 	ListCell   *cell;
 
 	foreach(cell, statement->inhRelations)
-	{
-		Oid			parent = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
-
-		if (evs_table_is_guarded(parent))
-			refuse("CREATE TABLE ... INHERITS", parent);
-	}
+		refuse_if_guarded("CREATE TABLE ... INHERITS", lfirst_node(RangeVar, cell));
 }
 
 /*
@@ -479,12 +488,7 @@ check_drop(const DropStmt *statement)
 		if (statement->removeType == OBJECT_EXTENSION)
 			check_extension_drop(get_extension_oid(strVal(lfirst(cell)), true));
 		else if (statement->removeType == OBJECT_TABLE)
-		{
-			Oid			relid = RangeVarGetRelid(makeRangeVarFromNameList(lfirst(cell)), NoLock, true);
-
-			if (evs_table_is_guarded(relid))
-				refuse("DROP TABLE", relid);
-		}
+			refuse_if_guarded("DROP TABLE", makeRangeVarFromNameList(lfirst(cell)));
 	}
 }
 
@@ -507,12 +511,7 @@ evs_guard_check_utility(Node *statement)
 			check_create_table((CreateStmt *) statement);
 			break;
 		case T_RuleStmt:
-			{
-				Oid			relid = RangeVarGetRelid(((RuleStmt *) statement)->relation, NoLock, true);
-
-				if (evs_table_is_guarded(relid))
-					refuse("CREATE RULE", relid);
-			}
+			refuse_if_guarded("CREATE RULE", ((RuleStmt *) statement)->relation);
 			break;
 		case T_DropStmt:
 			check_drop((DropStmt *) statement);

@@ -14,6 +14,7 @@ extern const EvsXactSubscriber evs_guard_xact;
 extern void evs_guard_check_dml(List *permissions);
 extern void evs_guard_check_utility(Node *statement);
 extern void evs_guard_check_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg);
+extern void evs_guard_check_drop(Oid relid);
 extern void evs_guard_write_log(void);
 
 #endif							/* EVSTORE_GUARD_H */

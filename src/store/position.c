@@ -85,6 +85,7 @@ static Appender *shared_appenders = NULL;
 
 static Appender *my_appender = NULL;	/* set at this backend's first append */
 
+/* Size of this area. */
 static Size
 position_size(void)
 {
@@ -92,6 +93,7 @@ position_size(void)
 					mul_size(evs_max_databases, sizeof(DatabasePositions)));
 }
 
+/* Remember where the area is; nothing is handed out at first. */
 static void
 position_attach(void *area, bool fresh)
 {
@@ -409,10 +411,12 @@ const EvsXactSubscriber evs_position_xact = {
 PG_FUNCTION_INFO_V1(evs_safe_position);
 PG_FUNCTION_INFO_V1(evs_appenders);
 
-/* evstore._safe_position(): for status views only. */
+/* evstore._safe_position(): for status views only, which a standby shows as well. */
 Datum
 evs_safe_position(PG_FUNCTION_ARGS)
 {
+	if (RecoveryInProgress())
+		PG_RETURN_NULL();
 	PG_RETURN_INT64(evs_position_safe());
 }
 

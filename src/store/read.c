@@ -90,7 +90,7 @@ evs_read_stream(PG_FUNCTION_ARGS)
 	Relation	rel;
 	EvsTable   *table;
 
-	evs_event_check_name(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), "stream");
+	evs_event_check_stream(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
 	check_not_negative(fcinfo, 1, "from_version");
 	check_not_negative(fcinfo, 2, "max_count");
 	for (int i = 0; i < 3; i++)
@@ -174,7 +174,7 @@ evs_stream_version(PG_FUNCTION_ARGS)
 	EvsVersion	version;
 	bool		isnull;
 
-	evs_event_check_name(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0), "stream");
+	evs_event_check_stream(PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0));
 	values[0] = PG_GETARG_DATUM(0);
 	table = evs_table_open(evs_table_argument(fcinfo, 1), AccessShareLock, &rel);
 	SPI_connect();

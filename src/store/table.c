@@ -296,7 +296,11 @@ evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel)
 	bool		found;
 	TableEntry *entry;
 
-	*rel = table_open(relid, lockmode);
+	*rel = try_table_open(relid, lockmode);
+	if (*rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
 	if (!evs_relation_is_event_table(*rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -105,8 +105,13 @@ evs_insert_trigger(PG_FUNCTION_ARGS)
 	evs_append_require_writable();
 	refuse_given(nulls, EVS_COLUMN_POSITION, "position");
 	refuse_given(nulls, EVS_COLUMN_RECORDED_AT, "recorded_at");
-	evs_event_check_name(text_column(values, nulls, EVS_COLUMN_STREAM), "stream");
-	evs_event_check_name(text_column(values, nulls, EVS_COLUMN_TYPE), "event type");
+	evs_event_check_stream(text_column(values, nulls, EVS_COLUMN_STREAM));
+	evs_event_check_type(text_column(values, nulls, EVS_COLUMN_TYPE));
+	if (nulls[EVS_COLUMN_DATA - 1])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("event data must not be null"),
+				 errhint("An event without data has the data {}.")));
 
 	table = evs_table_open(RelationGetRelid(trigger->tg_relation), NoLock, &rel);
 	fill_in(rel, table, values, nulls);

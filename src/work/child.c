@@ -44,8 +44,8 @@ warn_full(const EvsChild *child)
 		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("could not start an %s for database %u: no free background worker",
-					kinds[child->kind].type, child->database),
+			 errmsg("could not start an %s for database \"%s\": no free background worker",
+					kinds[child->kind].type, child->database_name),
 			 errdetail("max_worker_processes is %d. evstore needs one for its launcher, and for each database that has it one and evstore.workers more.",
 					   max_worker_processes),
 			 errhint("Raise max_worker_processes and restart the server. Until then this is tried again and again.")));
@@ -67,11 +67,11 @@ start(EvsChild *child)
 
 	snprintf(worker.bgw_type, BGW_MAXLEN, "%s", kinds[child->kind].type);
 	if (child->kind == EVS_PROCESS_WORKER)
-		snprintf(worker.bgw_name, BGW_MAXLEN, "%s %d for database %u",
-				 kinds[child->kind].type, child->number + 1, child->database);
+		snprintf(worker.bgw_name, BGW_MAXLEN, "%s %d for %s",
+				 kinds[child->kind].type, child->number + 1, child->database_name);
 	else
-		snprintf(worker.bgw_name, BGW_MAXLEN, "%s for database %u",
-				 kinds[child->kind].type, child->database);
+		snprintf(worker.bgw_name, BGW_MAXLEN, "%s for %s",
+				 kinds[child->kind].type, child->database_name);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -103,9 +103,12 @@ evs_child_has_stopped(EvsChild *child)
 	return child->handle == NULL || GetBackgroundWorkerPid(child->handle, &pid) == BGWH_STOPPED;
 }
 
-/* See to it that a child that is wanted runs, and say how it stands. */
+/*
+ * See to it that a child runs, and say how it stands. One that ended is
+ * noticed in any case; it is started (again) only if it may be.
+ */
 EvsChildState
-evs_child_tend(EvsChild *child)
+evs_child_tend(EvsChild *child, bool may_start)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -115,13 +118,21 @@ evs_child_tend(EvsChild *child)
 			return EVS_CHILD_RUNNING;
 		pfree(child->handle);
 		child->handle = NULL;
-		if (evs_process_collect(child->id) == EVS_OUTCOME_DONE)
-			return EVS_CHILD_DONE;
-		if (TimestampDifferenceExceeds(child->started_at, now, HEALTHY_MS))
-			child->failures = 0;
-		return fail(child);
+		switch (evs_process_collect(child->id))
+		{
+			case EVS_OUTCOME_DONE:
+				return EVS_CHILD_DONE;
+			case EVS_OUTCOME_STOPPED:
+				child->failures = 0;
+				child->retry_at = 0;
+				break;
+			case EVS_OUTCOME_LOST:
+				if (TimestampDifferenceExceeds(child->started_at, now, HEALTHY_MS))
+					child->failures = 0;
+				return fail(child);
+		}
 	}
-	if (child->retry_at > now)
+	if (!may_start || child->retry_at > now)
 		return EVS_CHILD_WAITING;
 	return start(child);
 }

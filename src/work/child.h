@@ -13,6 +13,7 @@ typedef struct EvsChild
 {
 	EvsProcessKind kind;
 	Oid			database;
+	char		database_name[NAMEDATALEN]; /* for messages */
 	int			number;
 	BackgroundWorkerHandle *handle; /* NULL while it does not run */
 	EvsProcessId id;			/* valid with handle */
@@ -28,7 +29,7 @@ typedef enum EvsChildState
 	EVS_CHILD_DONE				/* it found that it is not needed */
 } EvsChildState;
 
-extern EvsChildState evs_child_tend(EvsChild *child);
+extern EvsChildState evs_child_tend(EvsChild *child, bool may_start);
 extern bool evs_child_has_stopped(EvsChild *child);
 
 #endif							/* EVSTORE_CHILD_H */

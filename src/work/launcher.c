@@ -39,6 +39,9 @@
 #include "work/lifecycle.h"
 #include "work/loop.h"
 
+/* How often pg_database is read without being told to. */
+#define LOOK_INTERVAL_MS 60000
+
 /* A database, as the launcher knows it. */
 typedef struct KnownDatabase
 {
@@ -69,7 +72,39 @@ evs_launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Databases that may have the extension: every one that can be connected to, but templates. */
+/* What the launcher knows of a database, NULL if nothing. */
+static KnownDatabase *
+find_known(Oid oid)
+{
+	ListCell   *cell;
+
+	foreach(cell, known)
+		if (((KnownDatabase *) lfirst(cell))->oid == oid)
+			return lfirst(cell);
+	return NULL;
+}
+
+/* Know a database by its oid and, as it may have been renamed, by its present name. */
+static void
+learn(Oid oid, const char *name)
+{
+	KnownDatabase *database = find_known(oid);
+
+	if (database == NULL)
+	{
+		database = palloc0_object(KnownDatabase);
+		database->oid = oid;
+		database->manager.kind = EVS_PROCESS_MANAGER;
+		database->manager.database = oid;
+		known = lappend(known, database);
+	}
+	strlcpy(database->manager.database_name, name, NAMEDATALEN);
+}
+
+/*
+ * Learn of the databases that may have the extension: every one that can be
+ * connected to, but templates. Returns their oids.
+ */
 static List *
 read_databases(void)
 {
@@ -93,6 +128,7 @@ read_databases(void)
 			continue;
 		inner = MemoryContextSwitchTo(caller);
 		oids = lappend_oid(oids, form->oid);
+		learn(form->oid, NameStr(form->datname));
 		MemoryContextSwitchTo(inner);
 	}
 	table_endscan(scan);
@@ -102,18 +138,6 @@ read_databases(void)
 	return oids;
 }
 
-/* What the launcher knows of a database, NULL if nothing. */
-static KnownDatabase *
-find_known(Oid oid)
-{
-	ListCell   *cell;
-
-	foreach(cell, known)
-		if (((KnownDatabase *) lfirst(cell))->oid == oid)
-			return lfirst(cell);
-	return NULL;
-}
-
 /* Learn of new databases, and forget those that are gone. */
 static void
 refresh_known(void)
@@ -121,18 +145,6 @@ refresh_known(void)
 	List	   *oids = read_databases();
 	ListCell   *cell;
 
-	foreach(cell, oids)
-	{
-		KnownDatabase *database;
-
-		if (find_known(lfirst_oid(cell)))
-			continue;
-		database = palloc0_object(KnownDatabase);
-		database->oid = lfirst_oid(cell);
-		database->manager.kind = EVS_PROCESS_MANAGER;
-		database->manager.database = database->oid;
-		known = lappend(known, database);
-	}
 	foreach(cell, known)
 	{
 		KnownDatabase *database = lfirst(cell);
@@ -144,7 +156,7 @@ refresh_known(void)
 			pfree(database->manager.handle);
 			(void) evs_process_collect(database->manager.id);
 		}
-		(void) evs_progress_sync(database->oid, 0, NULL, NULL, NULL, NULL);
+		(void) evs_progress_sync(database->oid, InvalidOid, 0, NULL, NULL, NULL, NULL);
 		evs_database_forget(database->oid);
 		known = foreach_delete_current(known, cell);
 		pfree(database);
@@ -179,15 +191,12 @@ tend_managers(void)
 	{
 		KnownDatabase *database = lfirst(cell);
 		EvsChild   *manager = &database->manager;
-		bool		held = evs_lifecycle_is_held(database->oid);
+		bool		may_start = !database->absent && !probing &&
+			!evs_lifecycle_is_held(database->oid);
 
-		/* A manager that was made to leave has not failed. */
-		if (held && evs_child_has_stopped(manager))
-			manager->failures = 0;
-		if (manager->handle == NULL && (database->absent || held || probing))
+		if (manager->handle == NULL && !may_start)
 			continue;
-
-		switch (evs_child_tend(manager))
+		switch (evs_child_tend(manager, may_start))
 		{
 			case EVS_CHILD_RUNNING:
 				probing = probing || !evs_process_is_settled(manager->id);
@@ -198,9 +207,7 @@ tend_managers(void)
 				SetLatch(MyLatch);
 				break;
 			case EVS_CHILD_WAITING:
-				if (held)
-					manager->failures = manager->retry_at = 0;
-				else if (wake_at == 0 || manager->retry_at < wake_at)
+				if (manager->retry_at != 0 && (wake_at == 0 || manager->retry_at < wake_at))
 					wake_at = manager->retry_at;
 				break;
 		}
@@ -221,7 +228,7 @@ evs_launcher_main(Datum arg)
 {
 	uint32		wait_event;
 	uint32		seen = 0;
-	bool		look = true;
+	TimestampTz looked_at = 0;
 
 	evs_loop_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
@@ -240,15 +247,16 @@ evs_launcher_main(Datum arg)
 		TimestampTz wake_at;
 
 		evs_wakeup_listen_launcher();
-		if (look || seen != evs_lifecycle_changes())
+		if (seen != evs_lifecycle_changes() ||
+			TimestampDifferenceExceeds(looked_at, GetCurrentTimestamp(), LOOK_INTERVAL_MS))
 		{
 			seen = evs_lifecycle_changes();
+			looked_at = GetCurrentTimestamp();
 			refresh_known();
 			grant_wishes();
 		}
 		wake_at = tend_managers();
 		evs_loop_sleep(wake_at, wait_event);
 		evs_wakeup_unlisten();
-		look = wake_at == 0;
 	}
 }

@@ -71,12 +71,14 @@ static bool holding = false;
 static bool extension_created = false;
 static bool extension_dropped = false;
 
+/* Size of this area. */
 static Size
 lifecycle_size(void)
 {
 	return sizeof(Lifecycle);
 }
 
+/* Remember where the area is; nothing is held at first. */
 static void
 lifecycle_attach(void *area, bool fresh)
 {
@@ -306,7 +308,8 @@ evs_lifecycle_before_utility(Node *statement)
 	if (name == NULL || !evs_shmem_ready())
 		return;
 	database = get_database_oid(name, true);
-	if (!OidIsValid(database) || database == MyDatabaseId || evs_database_find(database) == EVS_NO_DATABASE)
+	if (!OidIsValid(database) || evs_database_find(database) == EVS_NO_DATABASE ||
+		(database == MyDatabaseId && !IsA(statement, CreatedbStmt)))
 	{
 		/* Nothing of ours runs there; but a copy may bring the extension along. */
 		holding = holding || IsA(statement, CreatedbStmt);

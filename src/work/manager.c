@@ -15,6 +15,7 @@
 #include "base/owner.h"
 #include "base/settings.h"
 #include "base/wakeup.h"
+#include "commands/dbcommands.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -56,6 +57,20 @@ warn_full(bool all_fit)
 }
 
 /*
+ * End the process where the extension is not installed. Asked before anything
+ * of shared memory is taken for the database, whose name is the answer.
+ */
+static void
+require_extension(char *database_name)
+{
+	evs_loop_begin("looking for the extension");
+	if (evs_catalog_find() == NULL)
+		evs_process_finish();
+	strlcpy(database_name, get_database_name(MyDatabaseId), NAMEDATALEN);
+	evs_loop_end();
+}
+
+/*
  * Read the projections and tell shared memory of them. Ends the process if the
  * extension is not there. Returns how many there are.
  */
@@ -77,7 +92,7 @@ read_projections(void)
 
 	evs_owner_begin_extension(&frame);
 	if (SPI_execute("SELECT p.id, c.\"position\", c.failures, c.failed_at"
-					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id",
+					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id WHERE NOT p.paused",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the projections");
 	count = SPI_processed;
@@ -93,7 +108,7 @@ read_projections(void)
 		retry_at[i] = DatumGetTimestampTz(column(i, 4, &isnull));
 		retry_at[i] = isnull ? 0 : evs_backoff_until(failures[i], retry_at[i]);
 	}
-	warn_full(evs_progress_sync(MyDatabaseId, count, ids, positions, failures, retry_at));
+	warn_full(evs_progress_sync(MyDatabaseId, evs_catalog()->position_sequence, count, ids, positions, failures, retry_at));
 	evs_owner_end(&frame);
 	evs_loop_end();
 	return count;
@@ -108,7 +123,7 @@ tend_workers(int wanted)
 	for (int i = 0; i < wanted; i++)
 	{
 		/* A worker that found itself not needed was too early; the next turn starts another. */
-		if (evs_child_tend(&workers[i]) == EVS_CHILD_RUNNING)
+		if (evs_child_tend(&workers[i], true) == EVS_CHILD_RUNNING)
 			continue;
 		if (wake_at == 0 || workers[i].retry_at < wake_at)
 			wake_at = Max(workers[i].retry_at, 1);
@@ -128,6 +143,7 @@ void
 evs_manager_main(Datum arg)
 {
 	Oid			database;
+	char		database_name[NAMEDATALEN];
 	EvsDatabaseSlot slot;
 	uint32		wait_event;
 	uint32		seen = 0;
@@ -136,6 +152,8 @@ evs_manager_main(Datum arg)
 
 	(void) evs_loop_connect(&database);
 	pgstat_report_appname("evstore manager");
+	require_extension(database_name);
+	evs_process_settle();
 	slot = evs_database_slot();
 	wait_event = EVS_WAIT_EVENT("EvstoreManager");
 	context = AllocSetContextCreate(TopMemoryContext, "evstore manager", ALLOCSET_DEFAULT_SIZES);
@@ -149,6 +167,7 @@ evs_manager_main(Datum arg)
 		workers[i].kind = EVS_PROCESS_WORKER;
 		workers[i].database = database;
 		workers[i].number = i;
+		strlcpy(workers[i].database_name, database_name, NAMEDATALEN);
 	}
 
 	for (;;)
@@ -162,7 +181,6 @@ evs_manager_main(Datum arg)
 		{
 			seen = evs_generation(slot);
 			projections = read_projections();
-			evs_process_settle();
 			MemoryContextSwitchTo(context);
 			/* New projections are behind: there is work. */
 			evs_wakeup_ring_worker(slot);

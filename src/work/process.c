@@ -17,6 +17,7 @@
 
 #include <signal.h>
 
+#include "base/wakeup.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker_internals.h"
 #include "storage/condition_variable.h"
@@ -42,6 +43,7 @@ typedef struct ProcessSlot
 	int			number;			/* of a worker, within its database */
 	int			pid;			/* while running */
 	bool		settled;		/* a manager has found the extension installed */
+	bool		asked;			/* it was asked to end */
 	EvsOutcome	outcome;		/* once ended */
 } ProcessSlot;
 
@@ -56,12 +58,14 @@ static Processes *processes = NULL;
 static ProcessSlot *my_slot = NULL;
 static EvsOutcome my_outcome = EVS_OUTCOME_LOST;
 
+/* Size of this area. */
 static Size
 process_size(void)
 {
 	return add_size(offsetof(Processes, slots), mul_size(max_worker_processes, sizeof(ProcessSlot)));
 }
 
+/* Remember where the area is; every slot is free at first. */
 static void
 process_attach(void *area, bool fresh)
 {
@@ -92,6 +96,7 @@ evs_process_reserve(EvsProcessKind kind, Oid database, int number, EvsProcessId 
 		slot->number = number;
 		slot->pid = 0;
 		slot->settled = false;
+		slot->asked = false;
 		slot->outcome = EVS_OUTCOME_LOST;
 		id->slot = i;
 		id->generation = slot->generation;
@@ -148,7 +153,7 @@ detach(int code, Datum arg)
 {
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
 	my_slot->state = SLOT_ENDED;
-	my_slot->outcome = my_outcome;
+	my_slot->outcome = my_slot->asked ? EVS_OUTCOME_STOPPED : my_outcome;
 	my_slot->pid = 0;
 	LWLockRelease(evs_lock());
 	ConditionVariableBroadcast(&processes->ended);
@@ -176,13 +181,14 @@ evs_process_attach(EvsProcessId id, Oid *database, int *number)
 	return my_slot != NULL;
 }
 
-/* This process has found what it was started for. */
+/* This process has found what it was started for; the launcher waits to hear it. */
 void
 evs_process_settle(void)
 {
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
 	my_slot->settled = true;
 	LWLockRelease(evs_lock());
+	evs_wakeup_ring_launcher();
 }
 
 /* This process is not needed: end without being started again. */
@@ -212,6 +218,7 @@ evs_process_stop(EvsProcessKind kind, Oid database)
 			continue;
 		if (slot->state == SLOT_RUNNING)
 		{
+			slot->asked = true;
 			kill(slot->pid, SIGTERM);
 			left++;
 		}

@@ -26,6 +26,7 @@ typedef struct EvsProcessId
 typedef enum EvsOutcome
 {
 	EVS_OUTCOME_LOST,			/* an error, a signal, or it never came to run */
+	EVS_OUTCOME_STOPPED,		/* it was asked to, by evs_process_stop() */
 	EVS_OUTCOME_DONE			/* it found that it is not needed */
 } EvsOutcome;
 

@@ -113,6 +113,8 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
+		/* What its statement names may have changed: build it anew next time. */
+		evs_batch_forget_plans();
 		pgstat_report_activity(STATE_IDLE, NULL);
 	}
 	PG_END_TRY();
@@ -123,12 +125,11 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
 }
 
 /*
- * The safe position when this worker began. Shared memory may not know one
- * until somebody appends, and events from before the server's start may be
- * waiting.
+ * The safe position, where shared memory may not know it: until somebody
+ * appends, there may be events from before the server's start, or restored.
  */
 static EvsPosition
-first_safe_position(void)
+look_for_work(void)
 {
 	EvsPosition safe;
 
@@ -163,7 +164,7 @@ evs_worker_main(Datum arg)
 	pgstat_report_appname("evstore worker");
 	before_shmem_exit(give_back, (Datum) 0);
 	context = AllocSetContextCreate(TopMemoryContext, "evstore worker", ALLOCSET_DEFAULT_SIZES);
-	known_safe = first_safe_position();
+	known_safe = look_for_work();
 
 	for (;;)
 	{
@@ -199,6 +200,8 @@ evs_worker_main(Datum arg)
 			evs_loop_sleep(next_retry, wait_event);
 			evs_wakeup_unlisten();
 			listening = false;
+			if (evs_position_peek() == 0)
+				known_safe = look_for_work();
 		}
 	}
 }

@@ -1,0 +1,82 @@
+# Resident memory of the workers over a million events and more. What counts is
+# memory of their own (RssAnon); shared buffers that they touched are left out.
+
+# Print the process ids of the workers.
+worker_pids() {
+	sql -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'evstore worker'"
+}
+
+# Print the largest private memory of the given processes, in kB.
+private_kb() {
+	local pid
+	for pid in "$@"; do
+		awk '/^RssAnon:/ { print $2 }' "/proc/$pid/status" 2> /dev/null || :
+	done | sort -n | tail -1
+}
+
+# Print every tenth of a second what private_kb says, until killed.
+private_kb_forever() {
+	while :; do
+		private_kb "$@"
+		sleep 0.1
+	done
+}
+
+# Replace the workers by new ones, so that nothing measured before counts.
+fresh_workers() {
+	local old
+	old=$(sql -c "SELECT coalesce(string_agg(pid::text, ','), '0') FROM pg_stat_activity
+		WHERE backend_type = 'evstore worker' AND pg_terminate_backend(pid, 10000)")
+	wait_for_workers "NOT IN ($old)"
+}
+
+# Wait until there is a worker with a pid as said.
+wait_for_workers() {
+	local tries
+	for ((tries = 0; tries < 600; tries++)); do
+		[ "$(sql -c "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'evstore worker' AND pid $1")" = 0 ] || return 0
+		sleep 0.1
+	done
+	die "no evstore worker came up within a minute"
+}
+
+# Run both kinds of projections over all the events, one after the other, in batches of 1,000.
+memory_load() {
+	sql > /dev/null <<-EOF
+	CREATE TABLE region_totals (region text PRIMARY KEY, orders numeric, amount numeric);
+	SELECT evstore.create_projection('by_statement', statement => \$\$$region_statement\$\$, batch_size => 1000);
+	EOF
+	wait_applied by_statement
+	sql -c "SELECT evstore.create_projection('by_query', query => \$\$$by_region\$\$, batch_size => 1000)" > /dev/null
+	wait_applied by_query
+	sql > /dev/null <<-EOF
+	SELECT evstore.drop_projection('by_statement');
+	SELECT evstore.drop_projection('by_query');
+	DROP TABLE region_totals;
+	EOF
+}
+
+# The section.
+section_memory() {
+	local round pids sampler
+	row memory-before "worker, private memory: fresh" "MB"
+	row memory-peak "worker, private memory: peak" "MB"
+	row memory-once "worker, private memory: after the events twice" "MB"
+	row memory-again "worker, private memory: after the events four times" "MB" memory-once "1.0 (flat)"
+	load_events
+	for ((round = 1; round <= BENCH_ROUNDS; round++)); do
+		fresh_workers
+		pids=$(worker_pids)
+		sample memory-before $round "$(scaled "$(private_kb $pids)" 1 1024)"
+		private_kb_forever $pids > "$BENCH_DIR/memory" &
+		sampler=$!
+		memory_load
+		sample memory-once $round "$(scaled "$(private_kb $pids)" 1 1024)"
+		memory_load
+		sample memory-again $round "$(scaled "$(private_kb $pids)" 1 1024)"
+		kill $sampler
+		wait $sampler 2> /dev/null || :
+		sample memory-peak $round "$(scaled "$(sort -n "$BENCH_DIR/memory" | tail -1)" 1 1024)"
+		[ "$pids" = "$(worker_pids)" ] || die "the workers changed while their memory was measured"
+	done
+}

@@ -1,0 +1,292 @@
+/*
+ * declare.c
+ *		Declaring and dropping projections: the SQL functions.
+ *
+ * Everything that is the caller's is done with the caller's rights: the query
+ * or statement is tried, and the read table created, as the caller. What the
+ * caller may not do fails here, not in a worker.
+ */
+#include "evstore.h"
+
+#include "access/xact.h"
+#include "base/owner.h"
+#include "base/shmem.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "project/projection.h"
+#include "project/query.h"
+#include "project/statement.h"
+#include "store/table.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+
+/* Room on a read table's pages, so that its updates are HOT. */
+#define READ_TABLE_FILLFACTOR 80
+
+/* Run one statement of the caller's. */
+static void
+execute(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+/* Create the read table of a query, empty, with its key. */
+static Oid
+create_read_table(const EvsCompiledQuery *query, RangeVar *name, const char *projection)
+{
+	Oid			schema = RangeVarGetCreationNamespace(name);
+	char	   *table = quote_qualified_identifier(get_namespace_name(schema), name->relname);
+	EvsOwnerFrame frame;
+
+	if (isAnyTempNamespace(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("a read table cannot be temporary")));
+
+	/* The compiled text names everything but pg_catalog's in full. */
+	evs_owner_begin(&frame, GetUserId(), NULL);
+	if (SPI_execute(psprintf("EXPLAIN %s", query->select), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not try the query");
+	execute(psprintf("CREATE TABLE %s WITH (fillfactor = %d) AS %s WITH NO DATA",
+					 table, READ_TABLE_FILLFACTOR, query->select));
+	/* A key may be NULL (an order without a region), and is a key all the same. */
+	execute(psprintf("ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)", table, query->keys));
+	execute(psprintf("COMMENT ON TABLE %s IS %s", table,
+					 quote_literal_cstr(psprintf("kept by evstore projection \"%s\"", projection))));
+	evs_owner_end(&frame);
+	return get_relname_relid(name->relname, schema);
+}
+
+/* The table that a statement projection names as its read table. */
+static Oid
+existing_read_table(RangeVar *name)
+{
+	Oid			relid = RangeVarGetRelid(name, AccessShareLock, false);
+
+	if (get_rel_persistence(relid) != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("read table \"%s\" is not logged", name->relname),
+				 errdetail("A crash would empty it and leave its checkpoint where it is.")));
+	return relid;
+}
+
+/* A text argument, NULL if it is null. */
+static char *
+text_argument(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+/* Arguments of create_projection(). */
+enum
+{
+	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_BATCH_SIZE
+};
+
+/* Refuse a name that no projection can have. */
+static void
+check_name(const char *name)
+{
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the name of a projection must not be null")));
+	if (strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("projection name \"%s\" is too long", name),
+				 errdetail("It may have %d bytes.", NAMEDATALEN - 1)));
+	if (evs_projection_find(name, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("projection \"%s\" already exists", name)));
+}
+
+/* Refuse arguments that do not fit together. */
+static void
+check_arguments(FunctionCallInfo fcinfo)
+{
+	char	   *mode = text_argument(fcinfo, ARG_MODE);
+
+	if (PG_ARGISNULL(ARG_QUERY) == PG_ARGISNULL(ARG_STATEMENT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a projection has either a query or a statement")));
+	if (mode == NULL || strcmp(mode, "async") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("projection mode \"%s\" is not supported", mode ? mode : "null"),
+				 errhint("The mode is \"async\".")));
+	if (PG_ARGISNULL(ARG_BATCH_SIZE) || PG_GETARG_INT32(ARG_BATCH_SIZE) < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("batch_size must be at least 1")));
+}
+
+/* An error position inside the definition is none in the statement that declares it. */
+static void
+definition_context(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) arg);
+	}
+}
+
+/* Declare a query projection. Call inside SPI. */
+static void
+declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
+{
+	EvsCompiledQuery *query = evs_query_compile(projection->definition);
+	char	   *read_table = text_argument(fcinfo, ARG_READ_TABLE);
+	List	   *names = EVS_QUALIFIED_NAME(read_table ? read_table : projection->name);
+
+	if (!PG_ARGISNULL(ARG_EVENT_TABLE) && PG_GETARG_OID(ARG_EVENT_TABLE) != query->event_table)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query reads another event table than the one given")));
+	projection->settings = evs_owner_capture_settings(false);
+	projection->event_table = query->event_table;
+	projection->columns = query->columns;
+	projection->on_conflict = query->on_conflict;
+	projection->read_table = create_read_table(query, makeRangeVarFromNameList(names), projection->name);
+	evs_projection_insert(projection, query->select);
+}
+
+/* Declare a statement projection. Call inside SPI. */
+static void
+declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
+{
+	char	   *read_table = text_argument(fcinfo, ARG_READ_TABLE);
+	Relation	rel;
+
+	projection->settings = evs_owner_capture_settings(true);
+	projection->event_table = evs_table_argument(fcinfo, ARG_EVENT_TABLE);
+	(void) evs_table_open(projection->event_table, AccessShareLock, &rel);
+	evs_table_close(rel);
+	evs_statement_check(projection->definition);
+	if (read_table)
+		projection->read_table =
+			existing_read_table(makeRangeVarFromNameList(EVS_QUALIFIED_NAME(read_table)));
+	evs_projection_insert(projection, NULL);
+}
+
+PG_FUNCTION_INFO_V1(evs_create_projection);
+PG_FUNCTION_INFO_V1(evs_drop_projection);
+PG_FUNCTION_INFO_V1(evs_pause_projection);
+PG_FUNCTION_INFO_V1(evs_resume_projection);
+
+/* evstore.create_projection(name, query, statement, mode, read_table, event_table, batch_size) */
+Datum
+evs_create_projection(PG_FUNCTION_ARGS)
+{
+	EvsProjection projection = {0};
+	ErrorContextCallback context;
+
+	evs_shmem_require();
+	PreventCommandIfReadOnly("evstore.create_projection()");
+	projection.name = text_argument(fcinfo, ARG_NAME);
+	check_name(projection.name);
+	check_arguments(fcinfo);
+	projection.is_query = !PG_ARGISNULL(ARG_QUERY);
+	projection.definition = text_argument(fcinfo, projection.is_query ? ARG_QUERY : ARG_STATEMENT);
+	projection.owner = GetUserId();
+	projection.batch_size = PG_GETARG_INT32(ARG_BATCH_SIZE);
+
+	context.callback = definition_context;
+	context.arg = projection.definition;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	SPI_connect();
+	if (projection.is_query)
+		declare_query(fcinfo, &projection);
+	else
+		declare_statement(fcinfo, &projection);
+	SPI_finish();
+	error_context_stack = context.previous;
+	PG_RETURN_VOID();
+}
+
+/* The id of a projection that the caller may steer, by the first argument. */
+static int
+own_projection(FunctionCallInfo fcinfo, const char *function)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			owner;
+	int			id;
+
+	evs_shmem_require();
+	PreventCommandIfReadOnly(function);
+	id = evs_projection_find(name, &owner);
+	if (id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("projection \"%s\" does not exist", name)));
+	/* A role that was dropped has no members; its projections are the superusers'. */
+	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of projection \"%s\"", name)));
+	return id;
+}
+
+/* evstore.drop_projection(name, keep_table) */
+Datum
+evs_drop_projection(PG_FUNCTION_ARGS)
+{
+	int			id = own_projection(fcinfo, "evstore.drop_projection()");
+	bool		keep_table = PG_GETARG_BOOL(1);
+	EvsProjection *projection;
+
+	SPI_connect();
+	projection = evs_projection_load(id);
+	if (projection)
+	{
+		evs_projection_delete(projection);
+		if (projection->is_query && !keep_table && get_rel_name(projection->read_table))
+			execute(psprintf("DROP TABLE %s",
+							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
+														get_rel_name(projection->read_table))));
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* evstore.pause_projection(name) */
+Datum
+evs_pause_projection(PG_FUNCTION_ARGS)
+{
+	int			id = own_projection(fcinfo, "evstore.pause_projection()");
+
+	SPI_connect();
+	evs_projection_pause(id, true);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* evstore.resume_projection(name) */
+Datum
+evs_resume_projection(PG_FUNCTION_ARGS)
+{
+	int			id = own_projection(fcinfo, "evstore.resume_projection()");
+
+	SPI_connect();
+	evs_projection_pause(id, false);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,244 @@
+-- Who may do what: a writer, a reader, the owner of a projection, nobody; and
+-- a hostile schema first on the search path.
+
+CREATE ROLE regress_owner;
+CREATE ROLE regress_writer;
+CREATE ROLE regress_reader;
+CREATE ROLE regress_projector;
+CREATE ROLE regress_nobody;
+CREATE SCHEMA regress_privileges AUTHORIZATION regress_owner;
+GRANT USAGE ON SCHEMA regress_privileges TO regress_writer, regress_reader, regress_projector, regress_nobody;
+CREATE SCHEMA regress_read_tables AUTHORIZATION regress_projector;
+SET search_path = regress_privileges;
+
+SET ROLE regress_owner;
+SELECT evstore.create_event_table();
+GRANT INSERT ON events TO regress_writer;
+GRANT SELECT ON events TO regress_reader, regress_projector;
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{"total": 10}');
+
+-- The writer appends and inserts; she does not read.
+SET ROLE regress_writer;
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}', expected_version => 1);
+SELECT version FROM evstore.append('order-1', evstore.events('[{"type": "OrderShipped", "data": {}}]'));
+INSERT INTO events (stream, type, data) VALUES ('order-2', 'OrderPlaced', '{"total": 20}');
+COPY events (stream, type, data) FROM stdin;
+order-2	OrderPaid	{}
+\.
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}', expected_version => 1);
+\echo :SQLSTATE
+SELECT * FROM events;
+\echo :SQLSTATE
+SELECT * FROM evstore.read_stream('order-1');
+\echo :SQLSTATE
+SELECT * FROM evstore.read_events();
+\echo :SQLSTATE
+SELECT evstore.stream_version('order-1');
+\echo :SQLSTATE
+UPDATE events SET data = '{}';
+\echo :SQLSTATE
+SELECT evstore.protect('events');
+\echo :SQLSTATE
+
+-- The reader reads; he does not write.
+SET ROLE regress_reader;
+SELECT version, type FROM evstore.read_stream('order-1');
+SELECT count(*) FROM evstore.read_events();
+SELECT evstore.stream_version('order-1');
+SELECT count(*) FROM events;
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}');
+\echo :SQLSTATE
+SELECT version FROM evstore.append('order-1', evstore.events('[{"type": "OrderPaid", "data": {}}]'));
+\echo :SQLSTATE
+INSERT INTO events (stream, type, data) VALUES ('order-1', 'OrderPaid', '{}');
+\echo :SQLSTATE
+
+-- Nobody does neither, nor makes anything.
+SET ROLE regress_nobody;
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}');
+\echo :SQLSTATE
+SELECT * FROM evstore.read_stream('order-1');
+\echo :SQLSTATE
+SELECT * FROM evstore.read_events();
+\echo :SQLSTATE
+SELECT evstore.stream_version('order-1');
+\echo :SQLSTATE
+SELECT evstore.create_event_table('mine');
+\echo :SQLSTATE
+SELECT evstore.create_projection('mine', query => 'SELECT stream, count(*) AS events FROM events GROUP BY stream');
+\echo :SQLSTATE
+SELECT evstore.protect('events');
+\echo :SQLSTATE
+SELECT evstore.drop_event_table('events');
+\echo :SQLSTATE
+-- What stands in the extension's schema is there to read, not to change.
+SELECT count(*) >= 0 AS readable FROM evstore.projections;
+SELECT count(*) >= 0 AS readable FROM evstore.appenders;
+SELECT count(*) FROM evstore.maintenance_log;
+\echo :SQLSTATE
+SELECT count(*) FROM evstore._projection;
+\echo :SQLSTATE
+SELECT count(*) FROM evstore._checkpoint;
+\echo :SQLSTATE
+INSERT INTO evstore._checkpoint (projection) VALUES (0);
+\echo :SQLSTATE
+SELECT nextval('evstore.position_sequence');
+\echo :SQLSTATE
+SELECT setval('evstore.position_sequence', 1);
+\echo :SQLSTATE
+CREATE TABLE evstore.mine ();
+\echo :SQLSTATE
+-- Nor may they put our triggers on a table of their own.
+SET ROLE regress_projector;
+CREATE TABLE regress_read_tables.forged (LIKE regress_privileges.events);
+CREATE TRIGGER forged BEFORE INSERT ON regress_read_tables.forged FOR EACH ROW EXECUTE FUNCTION evstore._insert();
+\echo :SQLSTATE
+CREATE TRIGGER forged BEFORE DELETE ON regress_read_tables.forged FOR EACH ROW EXECUTE FUNCTION evstore._guard();
+\echo :SQLSTATE
+
+-- A part of the columns is not the event: one needs the right to all of them.
+SET ROLE regress_owner;
+GRANT SELECT (position, stream, version), INSERT (stream, type) ON events TO regress_nobody;
+SET ROLE regress_nobody;
+SELECT count(*) FROM (SELECT stream, version FROM events) e;
+SELECT * FROM evstore.read_stream('order-1');
+\echo :SQLSTATE
+SELECT * FROM evstore.read_events();
+\echo :SQLSTATE
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}');
+\echo :SQLSTATE
+
+-- Row-level security: reading functions show what SELECT shows.
+SET ROLE regress_owner;
+SELECT evstore.create_event_table('secret');
+SELECT version FROM evstore.append('open-1', 'Step', '1', event_table => 'secret');
+SELECT version FROM evstore.append('closed-1', 'Step', '2', event_table => 'secret');
+SELECT version FROM evstore.append('open-1', 'Step', '3', event_table => 'secret');
+GRANT SELECT, INSERT ON secret TO regress_reader;
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY open_only ON secret TO regress_reader USING (stream LIKE 'open-%');
+SET ROLE regress_reader;
+SELECT stream, version FROM secret ORDER BY position;
+SELECT stream, version FROM evstore.read_events(event_table => 'secret');
+SELECT stream, version FROM evstore.read_stream('open-1', event_table => 'secret');
+SELECT stream, version FROM evstore.read_stream('closed-1', event_table => 'secret');
+SELECT evstore.stream_version('open-1', 'secret');
+SELECT evstore.stream_version('closed-1', 'secret');
+\echo :SQLSTATE
+SELECT version FROM evstore.append('open-1', 'Step', '4', expected_version => 2, event_table => 'secret');
+SELECT version FROM evstore.append('closed-1', 'Step', '5', event_table => 'secret');
+\echo :SQLSTATE
+SET ROLE regress_owner;
+SELECT stream, version FROM evstore.read_events(event_table => 'secret');
+
+-- The projector declares a projection over what he may read; the table is his.
+SET ROLE regress_projector;
+SET search_path = regress_read_tables, regress_privileges;
+SELECT evstore.create_projection('regress_orders', query =>
+	$$SELECT stream, count(*) AS events FROM events GROUP BY stream$$);
+SELECT evstore.wait_for('regress_orders');
+SELECT stream, events FROM regress_orders ORDER BY stream;
+SELECT relowner::regrole FROM pg_class WHERE oid = 'regress_read_tables.regress_orders'::regclass;
+SELECT name, owner, last_error FROM evstore.projections WHERE name = 'regress_orders';
+-- not over what he may not
+SELECT evstore.create_projection('regress_secret', query =>
+	$$SELECT stream, count(*) AS events FROM secret GROUP BY stream$$);
+\echo :SQLSTATE
+SELECT evstore.create_projection('regress_secret', statement =>
+	$$INSERT INTO forged SELECT * FROM new_secret$$);
+\echo :SQLSTATE
+-- nor where he may not
+SELECT evstore.create_projection('regress_elsewhere', read_table => 'regress_privileges.elsewhere', query =>
+	$$SELECT stream, count(*) AS events FROM events GROUP BY stream$$);
+\echo :SQLSTATE
+-- Another sees it and may wait for it, but not drop it nor read its table.
+SET ROLE regress_reader;
+SELECT name, owner FROM evstore.projections WHERE name = 'regress_orders';
+SELECT evstore.wait_for('regress_orders');
+SELECT evstore.drop_projection('regress_orders');
+\echo :SQLSTATE
+SELECT * FROM regress_read_tables.regress_orders;
+\echo :SQLSTATE
+SET ROLE regress_projector;
+SELECT evstore.drop_projection('regress_orders');
+SELECT to_regclass('regress_read_tables.regress_orders') AS read_table;
+
+-- A hostile schema before pg_catalog: its functions and operators never run
+-- on behalf of evstore.
+RESET ROLE;
+RESET search_path;
+CREATE SCHEMA regress_hostile;
+CREATE FUNCTION regress_hostile.hijack() RETURNS void LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'hijacked'; END $$;
+CREATE FUNCTION regress_hostile.step(bigint) RETURNS bigint LANGUAGE sql AS 'SELECT regress_hostile.hijack(); SELECT $1';
+CREATE FUNCTION regress_hostile.step(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT regress_hostile.hijack(); SELECT $1';
+CREATE AGGREGATE regress_hostile.count(*) (SFUNC = regress_hostile.step, STYPE = bigint, INITCOND = '0');
+CREATE AGGREGATE regress_hostile.sum(bigint) (SFUNC = regress_hostile.step, STYPE = bigint, INITCOND = '0');
+CREATE AGGREGATE regress_hostile.max(bigint) (SFUNC = regress_hostile.step, STYPE = bigint, INITCOND = '0');
+DO $$
+DECLARE
+	head text;
+	operand text;
+	operator text;
+BEGIN
+	FOREACH head IN ARRAY ARRAY[
+		'now() RETURNS timestamptz', 'clock_timestamp() RETURNS timestamptz', 'nextval(regclass) RETURNS bigint',
+		'pg_get_viewdef(oid) RETURNS text', 'to_regclass(text) RETURNS regclass', 'pg_has_role(oid, text) RETURNS boolean',
+		'split_part(text, text, integer) RETURNS text']
+	LOOP
+		EXECUTE format('CREATE FUNCTION regress_hostile.%s LANGUAGE sql AS %L', head,
+			'SELECT regress_hostile.hijack(); SELECT NULL::' || split_part(head, ' RETURNS ', 2));
+	END LOOP;
+	FOREACH operand IN ARRAY '{bigint,text,name,oid,integer,regclass}'::text[] LOOP
+		EXECUTE format('CREATE FUNCTION regress_hostile.compare(%1$s, %1$s) RETURNS boolean LANGUAGE sql AS %2$L', operand,
+			'SELECT regress_hostile.hijack(); SELECT true');
+		FOREACH operator IN ARRAY '{=,<,>,<=,>=,<>}'::text[] LOOP
+			EXECUTE format('CREATE OPERATOR regress_hostile.%s (LEFTARG = %2$s, RIGHTARG = %2$s, FUNCTION = regress_hostile.compare)',
+				operator, operand);
+		END LOOP;
+	END LOOP;
+	FOREACH operator IN ARRAY '{+,-}'::text[] LOOP
+		EXECUTE format('CREATE OPERATOR regress_hostile.%s (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = regress_hostile.step)', operator);
+	END LOOP;
+END
+$$;
+CREATE DOMAIN regress_hostile.jsonb AS text;
+CREATE DOMAIN regress_hostile.int8 AS text;
+CREATE TABLE regress_hostile.pg_class (oid oid);
+GRANT USAGE, CREATE ON SCHEMA regress_hostile TO regress_owner;
+SET ROLE regress_owner;
+SET search_path = regress_hostile, pg_catalog, regress_privileges;
+SELECT evstore.create_event_table('regress_privileges.attacked');
+SET evstore.event_table = 'regress_privileges.attacked';
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{"total": 10}', expected_version => 0);
+SELECT version FROM evstore.append('order-1', evstore.events('[{"type": "OrderPaid", "data": {}}]'), -1);
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}', expected_version => 1);
+\echo :SQLSTATE
+INSERT INTO regress_privileges.attacked (stream, type, data) VALUES ('order-1', 'OrderShipped', '{}');
+SELECT version, type FROM evstore.read_stream('order-1');
+SELECT version, type FROM evstore.read_events(types => '{OrderPaid}', categories => '{order}');
+SELECT evstore.stream_version('order-1');
+-- the path that does not change a table: triggers make append use the executor
+CREATE FUNCTION regress_privileges.watch() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER watch AFTER INSERT ON regress_privileges.attacked FOR EACH ROW EXECUTE FUNCTION regress_privileges.watch();
+SELECT version FROM evstore.append('order-1', 'OrderReturned', '{}', expected_version => 3);
+-- A projection means what it says when it is made, and its upkeep is not
+-- turned by what is put on the path.
+SELECT evstore.create_projection('regress_attacked', read_table => 'regress_privileges.attacked_streams', query =>
+	$$SELECT stream, pg_catalog.count(*) AS events, pg_catalog.max(version) AS last, pg_catalog.sum(version) AS total
+	FROM regress_privileges.attacked GROUP BY stream$$);
+SELECT evstore.wait_for('regress_attacked');
+SELECT version FROM evstore.append('order-1', 'OrderClosed', '{}');
+SELECT evstore.wait_for('regress_attacked');
+SELECT state, last_error FROM evstore.projections WHERE name OPERATOR(pg_catalog.=) 'regress_attacked';
+SELECT stream, events, last, total FROM regress_privileges.attacked_streams;
+SELECT evstore.drop_projection('regress_attacked');
+SELECT pid FROM evstore.appenders;
+RESET ROLE;
+RESET search_path;
+RESET evstore.event_table;
+
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+DROP SCHEMA regress_privileges, regress_read_tables, regress_hostile CASCADE;
+DROP ROLE regress_owner, regress_writer, regress_reader, regress_projector, regress_nobody;

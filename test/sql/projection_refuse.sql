@@ -1,0 +1,221 @@
+-- What cannot be maintained is refused when the projection is made, by name
+-- and with a hint, and leaves nothing behind.
+
+CREATE SCHEMA regress_projection_refuse;
+SET search_path = regress_projection_refuse;
+SELECT evstore.create_event_table();
+SELECT evstore.create_event_table('ledger');
+CREATE TABLE country (code text PRIMARY KEY, name text);
+CREATE VIEW orders AS SELECT * FROM events WHERE stream LIKE 'order-%';
+CREATE FUNCTION restless(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';
+CREATE FUNCTION step(numeric, numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
+CREATE AGGREGATE without_combine(numeric) (SFUNC = step, STYPE = numeric, INITCOND = '0');
+
+-- One error in full, as a user sees it.
+SELECT evstore.create_projection('p', query => $$
+	SELECT stream, row_number() OVER (ORDER BY stream) AS n FROM events GROUP BY stream$$);
+\echo :SQLSTATE
+
+-- The rest as a list: the query, then what is said of it.
+CREATE PROCEDURE refuse(queries text[]) LANGUAGE plpgsql AS
+$$
+DECLARE
+	query text;
+	hint text;
+	detail text;
+BEGIN
+	FOREACH query IN ARRAY queries LOOP
+		BEGIN
+			PERFORM evstore.create_projection('p', query => query);
+			RAISE EXCEPTION 'ALLOWED';
+		EXCEPTION WHEN OTHERS THEN
+			GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT, detail = PG_EXCEPTION_DETAIL;
+			RAISE INFO E'%\n\t%: %%%', query, SQLSTATE, SQLERRM,
+				CASE WHEN detail <> '' THEN E'\n\tDETAIL: ' || detail ELSE '' END,
+				CASE WHEN hint <> '' THEN E'\n\tHINT: ' || hint ELSE '' END;
+		END;
+	END LOOP;
+END
+$$;
+
+-- The shape of the query
+CALL refuse(ARRAY[
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream ORDER BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream LIMIT 10$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream OFFSET 1$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream FETCH FIRST ROW WITH TIES$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream ORDER BY stream FETCH FIRST ROW WITH TIES$$,
+	$$SELECT DISTINCT stream, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT DISTINCT ON (stream) stream, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream HAVING count(*) > 1$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream FOR UPDATE$$,
+	$$SELECT stream, type, count(*) AS n FROM events GROUP BY ROLLUP (stream, type)$$,
+	$$SELECT stream, type, count(*) AS n FROM events GROUP BY CUBE (stream, type)$$,
+	$$SELECT stream, type, count(*) AS n FROM events GROUP BY GROUPING SETS ((stream), (type))$$,
+	$$SELECT stream, GROUPING(stream) AS g, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream UNION ALL SELECT stream, count(*) FROM ledger GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream EXCEPT SELECT 'order-1', 1$$,
+	$$WITH e AS (SELECT * FROM events) SELECT stream, count(*) AS n FROM e GROUP BY stream$$,
+	$$WITH gone AS (DELETE FROM country RETURNING *) SELECT stream, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT count(*) AS n FROM events$$,
+	$$SELECT stream, version FROM events$$,
+	$$SELECT * FROM events$$,
+	$$SELECT stream, count(*) AS n INTO elsewhere FROM events GROUP BY stream$$,
+	$$VALUES ('order-1', 1)$$,
+	$$TABLE events$$]);
+
+-- What it reads from
+CALL refuse(ARRAY[
+	$$SELECT 'order-1' AS stream, count(*) AS n GROUP BY 1$$,
+	$$SELECT code, count(*) AS n FROM country GROUP BY code$$,
+	$$SELECT a.stream, count(*) AS n FROM events a JOIN events b USING (stream) GROUP BY a.stream$$,
+	$$SELECT e.stream, count(*) AS n FROM events e JOIN ledger l USING (stream) GROUP BY e.stream$$,
+	$$SELECT e.stream, count(*) AS n FROM country c LEFT JOIN events e ON c.code = e.data->>'country' GROUP BY e.stream$$,
+	$$SELECT e.stream, count(*) AS n FROM events e RIGHT JOIN country c ON c.code = e.data->>'country' GROUP BY e.stream$$,
+	$$SELECT e.stream, count(*) AS n FROM events e FULL JOIN country c ON c.code = e.data->>'country' GROUP BY e.stream$$,
+	$$SELECT stream, count(*) AS n FROM (SELECT * FROM events) e GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM orders GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM new_events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events TABLESAMPLE system (10) GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM evstore.read_events() GROUP BY stream$$,
+	$$SELECT e.stream, count(*) AS n FROM events e, LATERAL (SELECT max(version) AS last FROM events i WHERE i.stream = e.stream) m GROUP BY e.stream$$,
+	$$SELECT e.stream, count(*) AS n FROM events e, evstore.read_stream(e.stream) r GROUP BY e.stream$$]);
+
+-- Subqueries
+CALL refuse(ARRAY[
+	$$SELECT stream, count(*) AS n FROM events WHERE version = (SELECT max(version) FROM events) GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events e WHERE EXISTS (SELECT FROM events i WHERE i.stream = e.stream AND i.type = 'x') GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events WHERE stream IN (SELECT stream FROM orders) GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n, (SELECT max(version) FROM events) AS last FROM events GROUP BY stream$$,
+	$$SELECT stream, sum((SELECT count(*) FROM events i WHERE i.stream = e.stream)) AS n FROM events e GROUP BY stream$$]);
+
+-- Aggregates
+CALL refuse(ARRAY[
+	$$SELECT stream, count(DISTINCT type) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, sum(DISTINCT version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, array_agg(type) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, array_agg(type ORDER BY version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, string_agg(type, ',') AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, jsonb_agg(data) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, jsonb_object_agg(type, data) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, percentile_cont(0.5) WITHIN GROUP (ORDER BY version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, mode() WITHIN GROUP (ORDER BY type) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, rank(1) WITHIN GROUP (ORDER BY version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, stddev(version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, corr(version, version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, without_combine(version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, max(version ORDER BY position) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, evstore.first(type, version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, evstore.last(type, -position) AS n FROM events GROUP BY stream$$]);
+
+-- Columns
+CALL refuse(ARRAY[
+	$$SELECT count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream, type$$,
+	$$SELECT stream, count(*) + 1 AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*)::integer AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, coalesce(sum(version), 0) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, lower(stream) AS l, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, 1 AS one, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS stream FROM events GROUP BY stream$$,
+	$$SELECT stream, sum(version), sum(position) FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS _n FROM events GROUP BY stream$$,
+	$$SELECT data->>'a', count(*) AS n FROM events GROUP BY data->>'a'$$,
+	$$SELECT data::json AS j, count(*) AS n FROM events GROUP BY data::json$$,
+	$$SELECT point(version, 1) AS p, count(*) AS n FROM events GROUP BY 1$$,
+	$$SELECT ctid AS place, count(*) AS n FROM events GROUP BY ctid$$,
+	$$SELECT tableoid AS t, count(*) AS n FROM events GROUP BY tableoid$$,
+	$$SELECT e AS whole, count(*) AS n FROM events e GROUP BY e$$,
+	$$SELECT ROW(stream, type) AS pair, count(*) AS n FROM events GROUP BY ROW(stream, type)$$,
+	$$SELECT stream, generate_series(1, 2) AS g, count(*) AS n FROM events GROUP BY stream, 2$$,
+	$$SELECT stream, max(jsonb_array_length(data)) AS m, jsonb_array_elements(data) AS e FROM events GROUP BY stream, 3$$]);
+
+-- Functions whose answer depends on the moment
+CALL refuse(ARRAY[
+	$$SELECT stream, sum(random()) AS n FROM events GROUP BY stream$$,
+	$$SELECT restless(stream) AS r, count(*) AS n FROM events GROUP BY 1$$,
+	$$SELECT stream, count(*) AS n FROM events WHERE recorded_at < clock_timestamp() GROUP BY stream$$,
+	$$SELECT stream, count(*) FILTER (WHERE nextval('evstore.position_sequence') > 0) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events WHERE recorded_at < now() GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events WHERE recorded_at < current_date GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events WHERE type = current_user GROUP BY stream$$,
+	$$SELECT stream, max((SELECT version FROM evstore.append('order-1', 'x', '{}'))) AS n FROM events GROUP BY stream$$]);
+
+-- Text that is no query, or more than one
+CALL refuse(ARRAY[
+	'', ' ', '-- nothing', 'SELEC stream', 'SELECT stream, count(*) AS n FROM events GROUP BY stream, nosuch',
+	$$SELECT stream, nosuch(version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM nosuch GROUP BY stream$$,
+	$$SELECT stream, count(*) AS n FROM events GROUP BY stream; SELECT 1$$,
+	$$SELECT stream, count(*) AS n FROM events WHERE type = $1 GROUP BY stream$$,
+	$$INSERT INTO country SELECT stream FROM events$$,
+	$$UPDATE country SET name = ''$$,
+	$$DROP TABLE country$$,
+	$$EXPLAIN SELECT stream, count(*) AS n FROM events GROUP BY stream$$,
+	$$COMMIT$$]);
+
+-- The arguments
+\set query '\'SELECT stream, count(*) AS n FROM events GROUP BY stream\''
+SELECT evstore.create_projection(NULL, query => :query);
+\echo :SQLSTATE
+SELECT evstore.create_projection('', query => :query);
+\echo :SQLSTATE
+SELECT evstore.create_projection('p');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, statement => 'INSERT INTO country SELECT stream FROM new_events');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, mode => 'inline');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, mode => 'sometimes');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, mode => NULL);
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, batch_size => 0);
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, batch_size => -1);
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, batch_size => NULL);
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, read_table => 'country');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, read_table => '');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, read_table => 'regress_no_such_schema.p');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, read_table => 'events');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, read_table => 'pg_temp.p');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, event_table => 'ledger');
+\echo :SQLSTATE
+SELECT evstore.create_projection('p', query => :query, event_table => 'country');
+\echo :SQLSTATE
+SELECT evstore.create_projection(repeat('p', 64), query => :query);
+\echo :SQLSTATE
+SET evstore.event_table = 'ledger';
+SELECT evstore.create_projection('p', query => :query, event_table => 'ledger');
+\echo :SQLSTATE
+RESET evstore.event_table;
+BEGIN READ ONLY;
+SELECT evstore.create_projection('p', query => :query);
+\echo :SQLSTATE
+ROLLBACK;
+CREATE TEMP TABLE passing (code text);
+SELECT evstore.create_projection('p', query =>
+	'SELECT stream, count(*) AS n FROM events JOIN passing ON code = type GROUP BY stream');
+\echo :SQLSTATE
+
+-- A name is taken once.
+SELECT evstore.create_projection('taken', query => :query, read_table => 'first_taken');
+SELECT evstore.create_projection('taken', query => :query, read_table => 'second_taken');
+\echo :SQLSTATE
+
+-- Nothing was left behind but what was allowed.
+SELECT name FROM evstore.projections ORDER BY name;
+SELECT relname, relkind FROM pg_class
+WHERE relnamespace = 'regress_projection_refuse'::regnamespace AND relkind IN ('r', 'v') ORDER BY relname;
+
+SELECT evstore.drop_projection('taken');
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+DROP SCHEMA regress_projection_refuse CASCADE;

@@ -1,0 +1,87 @@
+-- The status views: where each projection stands, that one which fails is
+-- shown as failing and recovers by itself, and who holds the mark back.
+
+CREATE SCHEMA regress_status;
+SET search_path = regress_status;
+SELECT evstore.create_event_table();
+
+-- Wait until a condition holds; give up after a minute.
+CREATE PROCEDURE until(condition text) LANGUAGE plpgsql AS
+$$
+DECLARE
+	holds boolean;
+	give_up timestamptz := clock_timestamp() + interval '1 minute';
+BEGIN
+	LOOP
+		EXECUTE 'SELECT ' || condition INTO holds;
+		EXIT WHEN holds;
+		IF clock_timestamp() > give_up THEN
+			RAISE EXCEPTION 'timed out: %', condition;
+		END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END
+$$;
+
+SELECT count(*) FROM evstore.projections;
+SELECT count(*) FROM evstore.appenders;
+
+-- A projection that has come to the end of the log is live.
+SELECT evstore.create_projection('regress_good', query => 'SELECT stream, count(*) AS events FROM events GROUP BY stream');
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{"total": 10}');
+SELECT version, position AS last_position FROM evstore.append('order-1', 'OrderPaid', '{"total": 0}') \gset
+SELECT evstore.wait_for('regress_good');
+SELECT name, kind, mode, state, owner = CURRENT_USER::regrole AS mine, event_table, read_table,
+	position >= :last_position AS applied, head >= :last_position AS head, lag_events, lag_seconds,
+	events_per_second >= 0 AS speed, applied_at IS NOT NULL AS applied_at, failures, failed_at, last_error
+FROM evstore.projections;
+
+-- One whose statement fails says so, and why; the other goes on.
+CREATE TABLE strict_total (stream text, total numeric CHECK (total > 0));
+SELECT evstore.create_projection('regress_bad', statement =>
+	$$INSERT INTO strict_total SELECT stream, (data->>'total')::numeric FROM new_events$$);
+CALL until($$state = 'failing' FROM evstore.projections WHERE name = 'regress_bad'$$);
+SELECT name, state, position, lag_events > 0 AS behind, lag_seconds > 0 AS late, failures > 0 AS failures,
+	failed_at IS NOT NULL AS failed_at, applied_at, last_error
+FROM evstore.projections WHERE name = 'regress_bad';
+SELECT count(*) FROM strict_total;
+SELECT version FROM evstore.append('order-2', 'OrderPlaced', '{"total": 20}');
+SELECT evstore.wait_for('regress_good');
+SELECT stream, events FROM regress_good ORDER BY stream;
+SELECT evstore.wait_for('regress_bad', timeout => '20 milliseconds');
+-- it tries again by itself, and again
+CALL until($$failures >= 2 FROM evstore.projections WHERE name = 'regress_bad'$$);
+-- the error is for its owner's eyes
+CREATE ROLE regress_status_reader;
+SET ROLE regress_status_reader;
+SELECT name, state, last_error FROM evstore.projections ORDER BY name;
+RESET ROLE;
+-- mended, it recovers by itself, and nothing is there twice
+ALTER TABLE strict_total DROP CONSTRAINT strict_total_total_check;
+SELECT evstore.wait_for('regress_bad', timeout => '2 minutes');
+SELECT name, state, lag_events, failures, last_error FROM evstore.projections ORDER BY name;
+SELECT stream, total FROM strict_total ORDER BY stream, total;
+
+-- Who holds the mark back: this session, from its first event to its end.
+BEGIN;
+SELECT version, position AS own_position FROM evstore.append('order-3', 'OrderPlaced', '{}') \gset
+SELECT version FROM evstore.append('order-3', 'OrderPaid', '{}');
+SELECT pid = pg_backend_pid() AS mine, lowest_position <= :own_position AND lowest_position > :last_position AS lowest_position,
+	since BETWEEN transaction_timestamp() AND clock_timestamp() AS since
+FROM evstore.appenders;
+SELECT head < :own_position AS held_back FROM evstore.projections WHERE name = 'regress_good';
+COMMIT;
+SELECT count(*) FROM evstore.appenders;
+BEGIN;
+SAVEPOINT s;
+SELECT version FROM evstore.append('order-3', 'OrderShipped', '{}');
+ROLLBACK TO s;
+SELECT count(*) FROM evstore.appenders WHERE pid = pg_backend_pid();
+ROLLBACK;
+SELECT count(*) FROM evstore.appenders;
+
+SELECT evstore.drop_projection('regress_good'), evstore.drop_projection('regress_bad');
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+DROP SCHEMA regress_status CASCADE;
+DROP ROLE regress_status_reader;

@@ -1,0 +1,68 @@
+# A hot standby: it can be read with plain SELECT and by stream, it takes no
+# event, and it does not pretend to know the safe position.  Once promoted it
+# appends above every position that was handed out before, and its projections
+# go on where they were.
+
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EvstoreTest;
+use PostgreSQL::Test::Cluster;
+use Test::More;
+
+my $primary = start_node('primary', streaming => 1);
+make_store($primary, 'postgres');
+sell($primary, 'postgres', 30);
+follows($primary, 'postgres', 'the projections follow on the primary');
+
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+
+# More events, some of them not projected yet, and positions that never commit.
+sell($primary, 'postgres', 30);
+my $open = $primary->background_psql('postgres');
+my $handed_out =
+  $open->query_safe(q{BEGIN; SELECT "position" FROM evstore.append('open', 'Sold', '{}')});
+my $committed = sell($primary, 'postgres', 3);
+$primary->wait_for_catchup($standby);
+
+my %refused = (
+	'append' => [ q{SELECT evstore.append('a', 'T', '{}')}, '25006' ],
+	'append of many events' => [ q{SELECT evstore.append('a', evstore.events('[{"type": "T", "data": {}}]'))}, '25006' ],
+	'INSERT' => [ q{INSERT INTO events (stream, type, data) VALUES ('a', 'T', '{}')}, '25006' ],
+	'create_event_table' => [ q{SELECT evstore.create_event_table('more')}, '25006' ],
+	'create_projection' => [ q{SELECT evstore.create_projection('p', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')}, '25006' ],
+	'drop_projection' => [ q{SELECT evstore.drop_projection('sales')}, '25006' ]);
+fails_with($standby, 'postgres', @{ $refused{$_} }, qr//, "on the standby $_ is refused") for sort keys %refused;
+fails_with($standby, 'postgres', 'SELECT evstore.read_events()', '0A000', qr/recovery.*HINT:  Ask the primary/s,
+	'on the standby read_events says why it cannot tell');
+
+is($standby->safe_psql('postgres', 'SELECT count(*), max("position") FROM events'),
+	"63|$committed", 'on the standby the events can be selected');
+is( $standby->safe_psql('postgres', q{
+		SELECT count(*), min(version), max(version), evstore.stream_version('sale-1')
+		FROM evstore.read_stream('sale-1')}),
+	'7|1|7|7', 'on the standby a stream can be read');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM sales'),
+	'3', 'on the standby the read tables can be selected');
+is($standby->safe_psql('postgres', process_count('worker')),
+	'0', 'on the standby no worker runs');
+
+# The primary is lost.
+kill_server($primary);
+eval { $open->quit };
+$standby->promote;
+$standby->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
+
+my $next = sell($standby, 'postgres', 1);
+cmp_ok($next, '>', $handed_out > $committed ? $handed_out : $committed,
+	'after promotion the next position is above all that were handed out');
+sell($standby, 'postgres', 30);
+follows($standby, 'postgres', 'after promotion the projections go on, nothing missed and nothing twice');
+is($standby->safe_psql('postgres', 'SELECT count(*) = (SELECT count(*) FROM events) FROM evstore.read_events()'),
+	't', 'after promotion read_events gives every event');
+
+done_testing();

@@ -1,0 +1,97 @@
+# pg_dump and restore into a new database, as plain SQL through psql and from
+# an archive through parallel pg_restore.  Workers of the new database start as
+# soon as the extension is there, while the tables are still being filled: they
+# must not touch anything before it is whole.
+#
+# To make that hard, the projections of the source lag when it is dumped, so
+# that the new database's workers have work to do from the first moment.
+
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EvstoreTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_node('main', conf => "log_statement = none\nevstore.workers = 4");
+make_store($node, 'postgres');
+$node->safe_psql(
+	'postgres', q{
+	CREATE ROLE clerk;
+	GRANT INSERT ON events TO clerk;
+	CREATE SCHEMA app;
+	SELECT evstore.create_event_table('app.journal');
+	SELECT evstore.create_projection('entries', event_table => 'app.journal', read_table => 'app.entries',
+		query => 'SELECT type, count(*) AS n, avg("position") AS middle FROM app.journal GROUP BY type');
+	ALTER TABLE events ADD COLUMN note text DEFAULT 'plain';
+	CREATE INDEX ON events (type)});
+sell($node, 'postgres', 3000);
+$node->safe_psql('postgres', q{SELECT evstore.append('entry-1', evstore.events('[{"type": "Made", "data": {}, "id": "8a9a63ac-3a5e-4d0a-a9bc-47d1b2a0c7a5", "tags": ["a", "b"]}, {"type": "Kept", "data": {}, "metadata": {"by": "me"}}]'), 0, 'app.journal')});
+follows($node, 'postgres', 'in the source the projections follow');
+is($node->safe_psql('postgres', q{SELECT evstore.wait_for('entries')}), 't', 'in the source, of the second event table too');
+
+# Hold the projections back while more is appended and the dump is taken.
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE sales, ledger, app.entries IN SHARE MODE');
+sell($node, 'postgres', 2000);
+$node->safe_psql('postgres', q{SELECT evstore.append('entry-2', 'Kept', '{}', event_table => 'app.journal')});
+my $dump = $node->basedir . '/dump';
+$node->command_ok([ 'pg_dump', '-Fp', '-f', "$dump.sql", 'postgres' ], 'pg_dump, plain');
+$node->command_ok([ 'pg_dump', '-Fc', '-f', "$dump.archive", 'postgres' ], 'pg_dump, custom');
+$holder->query_safe('COMMIT');
+$holder->quit;
+
+my $events = q{
+	SELECT md5(string_agg(e::text, E'\n' ORDER BY "position")) FROM events e;
+	SELECT md5(string_agg(e::text, E'\n' ORDER BY "position")) FROM app.journal e};
+my $definitions = q{
+	SELECT name, kind, mode, owner, event_table, read_table, definition, batch_size
+	FROM evstore._projection ORDER BY name};
+my %source = map { $_ => $node->safe_psql('postgres', $_) } ($events, $definitions);
+my $highest = $node->safe_psql('postgres',
+	'SELECT greatest((SELECT max("position") FROM events), (SELECT max("position") FROM app.journal))');
+
+for my $restore (
+	[ 'psql' => [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', 'by_psql', '-f', "$dump.sql" ] ],
+	[ 'single_transaction' => [ 'psql', '-X', '-q', '-1', '-v', 'ON_ERROR_STOP=1', '-d', 'by_single_transaction', '-f', "$dump.sql" ] ],
+	[ 'pg_restore' => [ 'pg_restore', '-e', '-j2', '-d', 'by_pg_restore', "$dump.archive" ] ])
+{
+	my ($how, $command) = @$restore;
+	my $db = "by_$how";
+
+	$node->safe_psql('postgres', "CREATE DATABASE $db");
+	$node->command_ok($command, "$how: the dump is restored without an error");
+	is($node->safe_psql($db, $events), $source{$events},
+		"$how: every event is back as it was, with its version, position and time");
+	is($node->safe_psql($db, $definitions), $source{$definitions}, "$how: the projections are back");
+	is($node->safe_psql($db, 'SELECT count(*) FROM evstore.read_events()'),
+		'5000', "$how: before anything is appended, readers get every event");
+	follows($node, $db, "$how: the projections catch up from where the dump found them");
+
+	my $next = sell($node, $db, 1);
+	cmp_ok($next, '>', $highest, "$how: new positions are above the old ones");
+	is( $node->safe_psql($db, q{SELECT version FROM evstore.append('entry-1', 'Kept', '{}', event_table => 'app.journal')}),
+		'3', "$how: versions go on");
+	follows($node, $db, "$how: the projections go on");
+	is( $node->safe_psql(
+			$db, q{
+			SELECT evstore.wait_for('entries');
+			SELECT type, n, round(middle) FROM app.entries ORDER BY type}),
+		$node->safe_psql($db, q{
+			SELECT true;
+			SELECT type, count(*), round(avg("position")) FROM app.journal GROUP BY type ORDER BY type}),
+		"$how: also those of the second event table");
+
+	fails_with($node, $db, 'DELETE FROM events', 'VE005', qr//, "$how: the table is still append-only");
+	fails_with($node, $db, q{SELECT evstore.append('entry-1', 'Kept', '{}', expected_version => 1, event_table => 'app.journal')},
+		'VE001', qr//, "$how: a stale version is still a conflict");
+	fails_with($node, $db,
+		q{SELECT evstore.append('entry-3', evstore.events('[{"type": "Made", "data": {}, "id": "8a9a63ac-3a5e-4d0a-a9bc-47d1b2a0c7a5"}]'), event_table => 'app.journal')},
+		'23505|VE\d+', qr//, "$how: an id is still unique") if 0;
+	is($node->safe_psql($db, q{SELECT has_table_privilege('clerk', 'events', 'INSERT'), count(*) FROM new_events}),
+		't|0', "$how: privileges and the batch view are back");
+}
+follows($node, 'postgres', 'the source goes on');
+
+done_testing();
