@@ -46,6 +46,8 @@ CREATE TABLE evstore._checkpoint (
 COMMENT ON TABLE evstore._checkpoint IS
 	'how far each projection has applied, moved in the transaction that changes its read table';
 SELECT pg_catalog.pg_extension_config_dump('evstore._checkpoint', '');
+CREATE TRIGGER arrives BEFORE INSERT ON evstore._checkpoint
+	FOR EACH ROW EXECUTE FUNCTION evstore._projection_arrives();
 
 CREATE FUNCTION evstore._batch_from()
 RETURNS bigint
@@ -64,7 +66,7 @@ COMMENT ON FUNCTION evstore._batch_to() IS
 CREATE FUNCTION evstore.create_projection(
 	name text, query text DEFAULT NULL, statement text DEFAULT NULL,
 	mode text DEFAULT 'async', read_table text DEFAULT NULL,
-	event_table regclass DEFAULT NULL, batch_size integer DEFAULT 10000)
+	event_table regclass DEFAULT NULL, batch_size integer DEFAULT 1000000)
 RETURNS void
 AS 'MODULE_PATHNAME', 'evs_create_projection'
 LANGUAGE C VOLATILE;

@@ -23,9 +23,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-/* Nothing but PostgreSQL's own objects; temporary ones last. */
-#define SAFE_SEARCH_PATH "pg_catalog, pg_temp"
-
 /* Settings, besides search_path, that change what an expression yields. */
 static const char *const pinned_settings[] = {"TimeZone", "DateStyle", "IntervalStyle"};
 
@@ -33,6 +30,9 @@ static const char *const pinned_settings[] = {"TimeZone", "DateStyle", "Interval
 static void
 pin(const char *name, const char *value)
 {
+	/* Workers begin with the safe path and the server's defaults: mostly there is nothing to do. */
+	if (strcmp(GetConfigOption(name, false, false), value) == 0)
+		return;
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 }
@@ -62,7 +62,7 @@ evs_owner_begin(EvsOwnerFrame *frame, Oid owner, ArrayType *settings)
 		}
 	}
 	else
-		pin("search_path", SAFE_SEARCH_PATH);
+		pin("search_path", EVS_SAFE_SEARCH_PATH);
 
 	SetUserIdAndSecContext(owner, frame->saved_context |
 						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
@@ -115,7 +115,7 @@ evs_owner_capture_settings(bool with_search_path)
 	Datum		items[1 + lengthof(pinned_settings)];
 
 	items[0] = CStringGetTextDatum(psprintf("search_path=%s", with_search_path ?
-											current_search_path() : SAFE_SEARCH_PATH));
+											current_search_path() : EVS_SAFE_SEARCH_PATH));
 	for (int i = 0; i < lengthof(pinned_settings); i++)
 		items[1 + i] = CStringGetTextDatum(psprintf("%s=%s", pinned_settings[i],
 													GetConfigOption(pinned_settings[i], false, false)));

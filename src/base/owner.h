@@ -7,6 +7,9 @@
 
 #include "utils/array.h"
 
+/* Nothing but PostgreSQL's own objects; temporary ones last. */
+#define EVS_SAFE_SEARCH_PATH "pg_catalog, pg_temp"
+
 /* What evs_owner_begin() changed, for evs_owner_end() to put back. */
 typedef struct EvsOwnerFrame
 {

@@ -10,8 +10,8 @@
  *
  * Exactly once (see README.md of this folder): the caller has read the safe
  * position before the transaction's snapshots are taken; the checkpoint is
- * locked, the batch applied above it, and the checkpoint moved, all in one
- * transaction.
+ * moved, if it stands where the batch begins, and the batch applied, both in
+ * one transaction.
  *
  * Small batches use a plan kept from one to the next, made for the primary key
  * and immune to statistics that were gathered when the table was small. Big
@@ -45,12 +45,15 @@
 /* A batch of up to so many positions is small. */
 #define SMALL_BATCH 5000
 
-/* Planner settings of each size: the plan must not hang on statistics. */
+/*
+ * Planner settings, so that no plan hangs on statistics: a worker's own are for
+ * small batches, and what a big one changes of them.
+ */
 static const char *const small_settings[][2] = {
-	{"enable_seqscan", "off"}, {"enable_sort", "off"}, {"jit", "off"},
+	{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"}, {"enable_sort", "off"}, {"jit", "off"},
 };
 static const char *const big_settings[][2] = {
-	{"enable_sort", "off"}, {"work_mem", "64MB"}, {"jit", "off"},
+	{"enable_seqscan", "on"}, {"enable_bitmapscan", "on"}, {"work_mem", "64MB"},
 };
 
 /* The batch that this backend is applying. */
@@ -248,14 +251,12 @@ run_batch_sql(KnownProjection *known)
 {
 	EvsProjection *projection = known->definition;
 	bool		small = batch_to - batch_from <= SMALL_BATCH;
-	const char *const (*settings)[2] = small ? small_settings : big_settings;
-	int			count = small ? lengthof(small_settings) : lengthof(big_settings);
 	EvsOwnerFrame frame;
 	int			result;
 
 	evs_owner_begin(&frame, projection->owner, projection->settings);
-	for (int i = 0; i < count; i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+	for (int i = 0; !small && i < lengthof(big_settings); i++)
+		(void) set_config_option(big_settings[i][0], big_settings[i][1], PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
 	if (small && known->small_plan == NULL)
 	{
@@ -298,28 +299,37 @@ apply(KnownProjection *known, EvsPosition from, EvsPosition to)
 	error_context_stack = context.previous;
 }
 
+/* This process will apply batches. */
+void
+evs_batch_prepare_process(void)
+{
+	for (int i = 0; i < lengthof(small_settings); i++)
+		SetConfigOption(small_settings[i][0], small_settings[i][1], PGC_USERSET, PGC_S_SESSION);
+}
+
 /*
- * Apply the next batch of a projection, not beyond the safe position that the
- * caller has read in this transaction before any snapshot was taken. Returns
- * where the checkpoint now stands and sets *from to where it stood; both are
- * EVS_NO_CHECKPOINT if the projection is gone. Call inside SPI.
+ * Apply the next batch of a projection, from where its checkpoint is believed
+ * to stand, and not beyond the safe position that the caller has read in this
+ * transaction before any snapshot was taken. Returns where the checkpoint now
+ * stands: above "from" if a batch was applied, where it really stood if the
+ * belief was wrong, EVS_NO_CHECKPOINT if the projection is gone. Call inside
+ * SPI.
  */
 EvsPosition
-evs_batch_apply(int projection, EvsPosition safe, EvsPosition *from)
+evs_batch_apply(int projection, EvsPosition from, EvsPosition safe)
 {
 	KnownProjection *known = know(projection);
 	EvsPosition to;
 
-	*from = evs_checkpoint_lock(projection);
-	if (known == NULL || *from == EVS_NO_CHECKPOINT)
-		return *from = EVS_NO_CHECKPOINT;
-	if (*from >= safe)
-		return *from;
-
+	if (known == NULL)
+		return EVS_NO_CHECKPOINT;
+	if (from >= safe)
+		return from;
 	check_applicable(known->definition);
-	to = batch_end(known->definition, *from, safe);
-	apply(known, *from, to);
-	evs_checkpoint_advance(projection, to);
+	to = batch_end(known->definition, from, safe);
+	if (!evs_checkpoint_move(projection, from, to))
+		return evs_checkpoint_read(projection);
+	apply(known, from, to);
 	return to;
 }
 

@@ -7,7 +7,8 @@
 
 #include "project/projection.h"
 
-extern EvsPosition evs_batch_apply(int projection, EvsPosition safe, EvsPosition *from);
+extern void evs_batch_prepare_process(void);
+extern EvsPosition evs_batch_apply(int projection, EvsPosition from, EvsPosition safe);
 extern void evs_batch_forget_plans(void);
 
 #endif							/* EVSTORE_BATCH_H */

@@ -2,9 +2,11 @@
  * checkpoint.c
  *		The checkpoint of a projection: up to where it has applied.
  *
- * Its row in evstore._checkpoint is locked before a batch is looked at and
- * moved in the transaction that changes the read table: both or neither
- * survive, which is the whole of "exactly once". Call inside SPI.
+ * Its row in evstore._checkpoint is moved, and thereby locked, before a batch
+ * is looked at, in the transaction that changes the read table: both or neither
+ * survive, which is the whole of "exactly once". It is moved only from where
+ * the batch begins, so the row itself, not somebody's memory of it, decides.
+ * Call inside SPI.
  */
 #include "evstore.h"
 
@@ -17,8 +19,8 @@
 /* Statements on the checkpoint, prepared once a process. */
 typedef enum CheckpointPlan
 {
-	PLAN_LOCK,
-	PLAN_ADVANCE,
+	PLAN_MOVE,
+	PLAN_READ,
 	PLAN_FAIL,
 	PLAN_COUNT
 } CheckpointPlan;
@@ -27,13 +29,14 @@ static const struct
 {
 	const char *sql;
 	int			nargs;
-	Oid			types[2];
+	Oid			types[3];
 }			statements[PLAN_COUNT] = {
-	{"SELECT \"position\" FROM evstore._checkpoint WHERE projection = $1 FOR UPDATE",
+	{"UPDATE evstore._checkpoint SET \"position\" = $3, applied_at = pg_catalog.clock_timestamp(),"
+		" failures = 0, failed_at = NULL, last_error = NULL"
+		" WHERE projection = $1 AND \"position\" = $2",
+	3, {INT4OID, INT8OID, INT8OID}},
+	{"SELECT \"position\" FROM evstore._checkpoint WHERE projection = $1",
 	1, {INT4OID}},
-	{"UPDATE evstore._checkpoint SET \"position\" = $2, applied_at = pg_catalog.clock_timestamp(),"
-		" failures = 0, failed_at = NULL, last_error = NULL WHERE projection = $1",
-	2, {INT4OID, INT8OID}},
 	{"UPDATE evstore._checkpoint SET failures = failures + 1,"
 		" failed_at = pg_catalog.clock_timestamp(), last_error = $2"
 		" WHERE projection = $1 RETURNING failures",
@@ -64,26 +67,27 @@ run(CheckpointPlan which, Datum *values, int expected)
 	evs_owner_end(&frame);
 }
 
-/* Lock a checkpoint and return it, or EVS_NO_CHECKPOINT if the projection is gone. */
+/* Move a checkpoint, and keep it locked to the end of the transaction; false if it is not at "from". */
+bool
+evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to)
+{
+	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(from), Int64GetDatum(to)};
+
+	run(PLAN_MOVE, values, SPI_OK_UPDATE);
+	return SPI_processed > 0;
+}
+
+/* Where a checkpoint stands, or EVS_NO_CHECKPOINT if the projection is gone. */
 EvsPosition
-evs_checkpoint_lock(int projection)
+evs_checkpoint_read(int projection)
 {
 	Datum		values[] = {Int32GetDatum(projection)};
 	bool		isnull;
 
-	run(PLAN_LOCK, values, SPI_OK_SELECT);
+	run(PLAN_READ, values, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		return EVS_NO_CHECKPOINT;
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-}
-
-/* Move a checkpoint, in the transaction that has applied the events below it. */
-void
-evs_checkpoint_advance(int projection, EvsPosition position)
-{
-	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(position)};
-
-	run(PLAN_ADVANCE, values, SPI_OK_UPDATE);
 }
 
 /* Record a failure, and return how many there have been in a row. */

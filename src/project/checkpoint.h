@@ -7,8 +7,8 @@
 
 #define EVS_NO_CHECKPOINT	(-1)
 
-extern EvsPosition evs_checkpoint_lock(int projection);
-extern void evs_checkpoint_advance(int projection, EvsPosition position);
+extern bool evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to);
+extern EvsPosition evs_checkpoint_read(int projection);
 extern int	evs_checkpoint_fail(int projection, const char *message);
 
 #endif							/* EVSTORE_CHECKPOINT_H */

@@ -197,6 +197,7 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 		best->turn = ++progress->turns;
 		claim->slot = best - progress->slots;
 		claim->projection = best->projection;
+		claim->position = best->position;
 		claim->more = due > 1;
 	}
 	LWLockRelease(evs_lock());
@@ -222,9 +223,9 @@ faded_rate(const ProgressSlot *slot, TimestampTz now)
 	return slot->rate * exp(-seconds / RATE_SECONDS);
 }
 
-/* A claimed batch is committed: tell those who wait, and give the claim back. */
+/* The checkpoint of a claim stands at a position, committed: tell those who wait, and give the claim back. */
 void
-evs_progress_applied(const EvsClaim *claim, EvsPosition from, EvsPosition to)
+evs_progress_applied(const EvsClaim *claim, EvsPosition position)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ProgressSlot *slot;
@@ -233,9 +234,9 @@ evs_progress_applied(const EvsClaim *claim, EvsPosition from, EvsPosition to)
 	slot = claimed_slot(claim);
 	if (slot)
 	{
-		slot->rate = faded_rate(slot, now) + (to - from) / RATE_SECONDS;
+		slot->rate = faded_rate(slot, now) + Max(position - claim->position, 0) / RATE_SECONDS;
 		slot->rate_at = now;
-		slot->position = to;
+		slot->position = position;
 		slot->retry_at = 0;
 		slot->claimed_by = 0;
 		ConditionVariableBroadcast(&slot->moved);

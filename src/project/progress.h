@@ -15,6 +15,7 @@ typedef struct EvsClaim
 {
 	int			slot;
 	int			projection;
+	EvsPosition position;		/* where its checkpoint is believed to stand */
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
@@ -23,7 +24,7 @@ extern bool evs_progress_sync(Oid database, Oid store, int count, const int *pro
 							  const TimestampTz *retry_at);
 extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 							   EvsClaim *claim, TimestampTz *next_retry);
-extern void evs_progress_applied(const EvsClaim *claim, EvsPosition from, EvsPosition to);
+extern void evs_progress_applied(const EvsClaim *claim, EvsPosition position);
 extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
 extern void evs_progress_release_all(void);
 extern bool evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);

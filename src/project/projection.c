@@ -19,11 +19,13 @@
 #include "base/database.h"
 #include "base/owner.h"
 #include "base/wakeup.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "nodes/parsenodes.h"
 #include "project/generation.h"
 #include "project/projection.h"
 #include "store/table.h"
@@ -50,7 +52,20 @@ projection_finished(bool committed)
 	declaring = false;
 }
 
-const EvsXactSubscriber evs_projection_xact = {.finished = projection_finished};
+/* Whoever commits a prepared transaction does not know what it changed. */
+static void
+projection_before_prepare(void)
+{
+	if (definitions_changed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has declared or changed projections")));
+}
+
+const EvsXactSubscriber evs_projection_xact = {
+	.before_prepare = projection_before_prepare,
+	.finished = projection_finished,
+};
 
 /* Note the wish; it is acted on at commit. */
 static void
@@ -249,18 +264,16 @@ evs_projection_batch_sql(const EvsProjection *projection)
 }
 
 /* Refuse to drop an event table that projections follow. */
-void
-evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub)
+static void
+check_drop(Oid relid)
 {
 	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(object)};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
 	bool		isnull;
 	Datum		names;
 
-	if (access != OAT_DROP || class != RelationRelationId || sub != 0 ||
-		get_rel_relkind(object) != RELKIND_RELATION || !evs_table_is_event_table(object))
+	if (!evs_table_is_event_table(relid))
 		return;
-
 	SPI_connect();
 	run("SELECT string_agg(quote_ident(name), ', ' ORDER BY name)"
 		" FROM evstore._projection WHERE event_table::oid = $1", 1, types, values, NULL, SPI_OK_SELECT);
@@ -268,16 +281,38 @@ evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int 
 	if (!isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop event table \"%s\" because projections follow it", get_rel_name(object)),
+				 errmsg("cannot drop event table \"%s\" because projections follow it", get_rel_name(relid)),
 				 errdetail("Projections: %s.", TextDatumGetCString(names)),
 				 errhint("Drop them with evstore.drop_projection() first.")));
 	SPI_finish();
 }
 
+/* A relation is about to be dropped, by whatever command. */
+void
+evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub)
+{
+	if (access == OAT_DROP && class == RelationRelationId && sub == 0 &&
+		get_rel_relkind(object) == RELKIND_RELATION)
+		check_drop(object);
+}
+
+/* DROP TABLE is about to run: say the reason before the server names our views. */
+void
+evs_projection_check_utility(Node *statement)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, DropStmt) || ((DropStmt *) statement)->removeType != OBJECT_TABLE)
+		return;
+	foreach(cell, ((DropStmt *) statement)->objects)
+		check_drop(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(cell)), NoLock, true));
+}
+
 PG_FUNCTION_INFO_V1(evs_projection_arrives);
 
 /*
- * evstore._projection_arrives(): BEFORE INSERT FOR EACH ROW on evstore._projection.
+ * evstore._projection_arrives(): BEFORE INSERT FOR EACH ROW on
+ * evstore._projection and evstore._checkpoint.
  *
  * A row that nobody declared here comes from a restore. A query projection may
  * start by itself as soon as its row is there: until its read table and the
@@ -307,7 +342,7 @@ evs_projection_arrives(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigger->tg_relation);
 	kind_column = SPI_fnumber(desc, "kind");
 	paused_column = SPI_fnumber(desc, "paused");
-	if (strcmp(SPI_getvalue(trigger->tg_trigtuple, desc, kind_column), "query") == 0)
+	if (kind_column <= 0 || strcmp(SPI_getvalue(trigger->tg_trigtuple, desc, kind_column), "query") == 0)
 		return PointerGetDatum(trigger->tg_trigtuple);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, desc, 1,
 													 &paused_column, &paused, &isnull));

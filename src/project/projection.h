@@ -7,6 +7,7 @@
 
 #include "base/xact.h"
 #include "catalog/objectaccess.h"
+#include "nodes/nodes.h"
 #include "utils/array.h"
 
 /* A row of evstore._projection. */
@@ -34,6 +35,7 @@ extern void evs_projection_delete(const EvsProjection *projection);
 extern void evs_projection_pause(int id, bool paused);
 extern bool evs_projection_changed_here(void);
 extern char *evs_projection_batch_sql(const EvsProjection *projection);
+extern void evs_projection_check_utility(Node *statement);
 extern void evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub);
 
 #endif							/* EVSTORE_PROJECTION_H */

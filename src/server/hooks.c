@@ -47,6 +47,7 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	evs_guard_check_utility(pstmt->utilityStmt);
+	evs_projection_check_utility(pstmt->utilityStmt);
 	evs_lifecycle_before_utility(pstmt->utilityStmt);
 
 	if (prev_process_utility)

@@ -127,7 +127,7 @@ append(Oid relid, const AppendRequest *request)
 	check_privilege(rel);
 
 	writer = evs_insert_begin(table, rel);
-	last = evs_stream_lock(rel, table->version_index, evs_insert_probe_slot(writer), request->stream);
+	last = evs_insert_lock_stream(writer, request->stream);
 	evs_append_check_version(request->stream, request->expected, last);
 
 	place.stream = request->stream;

@@ -135,7 +135,9 @@ drop_batch_view(Oid relid)
 							  "  AND t.refclassid = 'pg_class'::regclass AND t.refobjid = $1"
 							  " JOIN pg_depend f ON f.classid = 'pg_rewrite'::regclass AND f.objid = r.oid"
 							  "  AND f.refclassid = 'pg_proc'::regclass"
-							  "  AND f.refobjid = 'evstore._batch_from()'::regprocedure",
+							  "  AND f.refobjid = 'evstore._batch_from()'::regprocedure"
+							  " JOIN pg_class c ON c.oid = r.ev_class"
+							  " WHERE c.relnamespace <> 'evstore'::regnamespace",
 							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not find the batch view");
 	if (SPI_processed > 0)

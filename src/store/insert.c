@@ -25,6 +25,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "store/insert.h"
+#include "store/stream.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
@@ -37,6 +38,7 @@ struct EvsWriter
 {
 	EvsTable   *table;
 	Relation	rel;			/* open while busy */
+	Relation	version_index;	/* likewise */
 	bool		busy;
 	SubTransactionId busy_since;	/* valid while busy */
 	struct EvsWriter *next_busy;	/* next in busy_writers */
@@ -136,6 +138,24 @@ build_writer(EvsTable *table, Relation rel, bool direct)
 	return writer;
 }
 
+/* Open the table's indexes, for reading the last version and for inserting. */
+static void
+open_indexes(EvsWriter *writer)
+{
+	ListCell   *cell;
+	int			i = 0;
+
+	writer->result->ri_RelationDesc = writer->rel;
+	foreach(cell, writer->index_oids)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+
+		writer->result->ri_IndexRelationDescs[i++] = index;
+		if (lfirst_oid(cell) == writer->table->version_index)
+			writer->version_index = index;
+	}
+}
+
 /*
  * Get ready to insert into an open event table. The state kept with the table
  * is used if it is free; else one is built, and kept if the table has none.
@@ -165,22 +185,17 @@ evs_insert_begin(EvsTable *table, Relation rel)
 		busy_writers = writer;
 	}
 	if (direct)
-	{
-		ListCell   *cell;
-		int			i = 0;
-
-		writer->result->ri_RelationDesc = rel;
-		foreach(cell, writer->index_oids)
-			writer->result->ri_IndexRelationDescs[i++] = index_open(lfirst_oid(cell), RowExclusiveLock);
-	}
+		open_indexes(writer);
+	else
+		writer->version_index = index_open(table->version_index, AccessShareLock);
 	return writer;
 }
 
-/* The slot with which the caller may read the table. */
-TupleTableSlot *
-evs_insert_probe_slot(EvsWriter *writer)
+/* Lock a stream of the table and return its last version. */
+EvsVersion
+evs_insert_lock_stream(EvsWriter *writer, const text *stream)
 {
-	return writer->probe;
+	return evs_stream_lock(writer->rel, writer->version_index, writer->probe, stream);
 }
 
 /* Done: close what evs_insert_begin() opened, and keep the state if it is the table's. */
@@ -188,8 +203,12 @@ void
 evs_insert_end(EvsWriter *writer)
 {
 	if (writer->direct)
+	{
 		for (int i = 0; i < writer->result->ri_NumIndices; i++)
 			index_close(writer->result->ri_IndexRelationDescs[i], NoLock);
+	}
+	else
+		index_close(writer->version_index, NoLock);
 
 	writer->busy = false;
 	writer->rel = NULL;

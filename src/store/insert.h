@@ -26,7 +26,7 @@ typedef struct EvsPlace
 extern const EvsXactSubscriber evs_insert_xact;
 
 extern EvsWriter *evs_insert_begin(EvsTable *table, Relation rel);
-extern TupleTableSlot *evs_insert_probe_slot(EvsWriter *writer);
+extern EvsVersion evs_insert_lock_stream(EvsWriter *writer, const text *stream);
 extern void evs_insert_events(EvsWriter *writer, const EvsPlace *place,
 							  const EvsEvent *events, int count);
 extern void evs_insert_end(EvsWriter *writer);

@@ -89,15 +89,14 @@ newest_version(Relation rel, Relation index, TupleTableSlot *slot, const text *s
 }
 
 /*
- * Lock a stream and return its last version. "slot" is a buffer slot of the
- * table, for our use. Give the lock back with evs_stream_unlock(), or leave
+ * Lock a stream and return its last version, by the index on (stream, version).
+ * "slot" is a buffer slot of the table, for our use. Give the lock back with evs_stream_unlock(), or leave
  * that to the end of the transaction.
  */
 EvsVersion
-evs_stream_lock(Relation rel, Oid version_index, TupleTableSlot *slot, const text *stream)
+evs_stream_lock(Relation rel, Relation version_index, TupleTableSlot *slot, const text *stream)
 {
 	Oid			relid = RelationGetRelid(rel);
-	Relation	index = index_open(version_index, AccessShareLock);
 	LOCKTAG		tag;
 	EvsVersion	version;
 
@@ -107,12 +106,11 @@ evs_stream_lock(Relation rel, Oid version_index, TupleTableSlot *slot, const tex
 		TransactionId writer;
 
 		(void) LockAcquire(&tag, ExclusiveLock, false, false);
-		version = newest_version(rel, index, slot, stream, &writer);
+		version = newest_version(rel, version_index, slot, stream, &writer);
 		if (!TransactionIdIsValid(writer))
 			break;
 		LockRelease(&tag, ExclusiveLock, false);
 		XactLockTableWait(writer, rel, NULL, XLTW_None);
 	}
-	index_close(index, AccessShareLock);
 	return version;
 }

@@ -8,7 +8,7 @@
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 
-extern EvsVersion evs_stream_lock(Relation rel, Oid version_index, TupleTableSlot *slot,
+extern EvsVersion evs_stream_lock(Relation rel, Relation version_index, TupleTableSlot *slot,
 								  const text *stream);
 extern void evs_stream_unlock(Oid relid, const text *stream);
 

@@ -8,6 +8,7 @@
  */
 #include "evstore.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -47,8 +48,10 @@ fill_in(Relation rel, EvsTable *table, Datum *values, bool *nulls)
 {
 	text	   *stream = text_column(values, nulls, EVS_COLUMN_STREAM);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
-	EvsVersion	last = evs_stream_lock(rel, table->version_index, slot, stream);
+	Relation	index = index_open(table->version_index, AccessShareLock);
+	EvsVersion	last = evs_stream_lock(rel, index, slot, stream);
 
+	index_close(index, NoLock);
 	ExecDropSingleTupleTableSlot(slot);
 	if (!nulls[EVS_COLUMN_VERSION - 1])
 	{
@@ -91,16 +94,20 @@ evs_insert_trigger(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("evstore._insert() must be fired before insert for each row")));
 
+	/* Anybody can put this trigger on a table of theirs: the columns are checked before they are read. */
+	table = evs_table_open(RelationGetRelid(trigger->tg_relation), NoLock, &rel);
 	row = trigger->tg_trigtuple;
-	desc = RelationGetDescr(trigger->tg_relation);
+	desc = RelationGetDescr(rel);
 	values = palloc_array(Datum, desc->natts);
 	nulls = palloc_array(bool, desc->natts);
 	heap_deform_tuple(row, desc, values, nulls);
 
 	if (!nulls[EVS_COLUMN_POSITION - 1] &&
-		evs_insert_claims(RelationGetRelid(trigger->tg_relation),
-						   DatumGetInt64(values[EVS_COLUMN_POSITION - 1])))
+		evs_insert_claims(RelationGetRelid(rel), DatumGetInt64(values[EVS_COLUMN_POSITION - 1])))
+	{
+		evs_table_close(rel);
 		return PointerGetDatum(row);
+	}
 
 	evs_append_require_writable();
 	refuse_given(nulls, EVS_COLUMN_POSITION, "position");
@@ -113,7 +120,6 @@ evs_insert_trigger(PG_FUNCTION_ARGS)
 				 errmsg("event data must not be null"),
 				 errhint("An event without data has the data {}.")));
 
-	table = evs_table_open(RelationGetRelid(trigger->tg_relation), NoLock, &rel);
 	fill_in(rel, table, values, nulls);
 	evs_table_close(rel);
 	return PointerGetDatum(heap_form_tuple(desc, values, nulls));

@@ -207,7 +207,20 @@ lifecycle_finished(bool committed)
 	extension_dropped = false;
 }
 
-const EvsXactSubscriber evs_lifecycle_xact = {.finished = lifecycle_finished};
+/* Whoever commits a prepared transaction does not know what it changed. */
+static void
+lifecycle_before_prepare(void)
+{
+	if (extension_created || extension_dropped)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has created or dropped an extension")));
+}
+
+const EvsXactSubscriber evs_lifecycle_xact = {
+	.before_prepare = lifecycle_before_prepare,
+	.finished = lifecycle_finished,
+};
 
 /* The extension is being created or dropped in this database. */
 void

@@ -9,6 +9,7 @@
 #include "evstore.h"
 
 #include "access/xact.h"
+#include "base/owner.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -37,6 +38,7 @@ static const char *const session_settings[][2] = {
 	{"idle_in_transaction_session_timeout", "0"},
 	/* Events, read table and checkpoint are in one WAL, in that order: a crash undoes both or neither. */
 	{"synchronous_commit", "off"},
+	{"search_path", EVS_SAFE_SEARCH_PATH},
 };
 
 /* Let SIGTERM end the process wherever it is, and SIGHUP reload settings. */

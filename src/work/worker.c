@@ -44,8 +44,7 @@ static void
 apply_batch(const EvsClaim *claim)
 {
 	EvsPosition safe;
-	EvsPosition from;
-	EvsPosition to;
+	EvsPosition position;
 
 	evs_loop_begin("applying a batch");
 	if (evs_catalog_find() == NULL)
@@ -54,13 +53,13 @@ apply_batch(const EvsClaim *claim)
 	/* First the mark, then the snapshot: store/position.c. */
 	safe = evs_position_safe();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	to = evs_batch_apply(claim->projection, safe, &from);
+	position = evs_batch_apply(claim->projection, claim->position, safe);
 	evs_loop_end();
 
-	if (from == EVS_NO_CHECKPOINT)
-		evs_progress_failed(claim, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+	if (position == EVS_NO_CHECKPOINT)
+		evs_progress_failed(claim, evs_backoff_until(1, GetCurrentTimestamp()));
 	else
-		evs_progress_applied(claim, from, to);
+		evs_progress_applied(claim, position);
 }
 
 /* What evstore.projections shows of an error. */
@@ -162,6 +161,7 @@ evs_worker_main(Datum arg)
 	MemoryContext context;
 
 	pgstat_report_appname("evstore worker");
+	evs_batch_prepare_process();
 	before_shmem_exit(give_back, (Datum) 0);
 	context = AllocSetContextCreate(TopMemoryContext, "evstore worker", ALLOCSET_DEFAULT_SIZES);
 	known_safe = look_for_work();
