@@ -1,0 +1,50 @@
+# pg_upgrade: the old server's events, projections and positions go on in the
+# new one.  pg_upgrade runs both servers without evstore's processes, and loads
+# the library into a server that does not preload it.  Old and new are of the
+# same version here, which asks the same of evstore as two versions do.
+
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EvstoreTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $old = start_node('old');
+make_store($old, 'postgres');
+sell($old, 'postgres', 30);
+follows($old, 'postgres', 'in the old server the projections follow');
+
+# Leave them some work for later.
+my $holder = $old->background_psql('postgres', on_error_stop => 0);
+$holder->query_safe('BEGIN; LOCK TABLE sales, ledger IN SHARE MODE');
+my $last = sell($old, 'postgres', 20);
+my $events = q{SELECT md5(string_agg(e::text, E'\n' ORDER BY "position")) FROM events e};
+my $stored = $old->safe_psql('postgres', $events);
+$old->stop;
+eval { $holder->quit };
+
+my $new = PostgreSQL::Test::Cluster->new('new');
+$new->init;
+$new->append_conf('postgresql.conf', "shared_preload_libraries = 'evstore'");
+
+chdir $PostgreSQL::Test::Utils::tmp_check;
+chomp(my $bindir = $new->config_data('--bindir'));
+command_ok(
+	[
+		'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
+		'-b', $bindir, '-B', $bindir, '-s', $new->host,
+		'-p', $old->port, '-P', $new->port ],
+	'pg_upgrade works');
+
+$new->start;
+is($new->safe_psql('postgres', $events), $stored, 'every event is as it was');
+is($new->safe_psql('postgres', 'SELECT count(*) FROM evstore.read_events()'), '50', 'readers get every event');
+follows($new, 'postgres', 'the projections catch up from where they were');
+cmp_ok(sell($new, 'postgres', 10), '>', $last + 9, 'new positions are above the old ones');
+follows($new, 'postgres', 'the projections go on');
+fails_with($new, 'postgres', 'DELETE FROM events', 'VE005', qr//, 'the table is still append-only');
+
+done_testing();
