@@ -39,6 +39,7 @@
 #include "port/atomics.h"
 #include "project/generation.h"
 #include "utils/acl.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "work/lifecycle.h"
 #include "work/process.h"
@@ -68,7 +69,7 @@ static Lifecycle *lifecycle = NULL;
 
 /* Of the current transaction. */
 static bool holding = false;
-static bool extension_created = false;
+static List *extensions_created = NIL;	/* oids of any extensions, in the transaction's memory */
 static bool extension_dropped = false;
 
 /* Size of this area. */
@@ -187,7 +188,7 @@ lifecycle_finished(bool committed)
 		release_holds();
 		tell_launcher();
 	}
-	if (extension_created && committed)
+	if (extensions_created != NIL && committed)
 	{
 		add_wish(MyDatabaseId);
 		tell_launcher();
@@ -203,7 +204,7 @@ lifecycle_finished(bool committed)
 		}
 	}
 	holding = false;
-	extension_created = false;
+	extensions_created = NIL;
 	extension_dropped = false;
 }
 
@@ -211,10 +212,11 @@ lifecycle_finished(bool committed)
 static void
 lifecycle_before_prepare(void)
 {
-	if (extension_created || extension_dropped)
+	if (extension_dropped ||
+		list_member_oid(extensions_created, get_extension_oid(EVS_EXTENSION, true)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot PREPARE a transaction that has created or dropped an extension")));
+				 errmsg("cannot PREPARE a transaction that has created or dropped extension %s", EVS_EXTENSION)));
 }
 
 const EvsXactSubscriber evs_lifecycle_xact = {
@@ -230,8 +232,11 @@ evs_lifecycle_note_object(ObjectAccessType access, Oid class, Oid object)
 		return;
 	if (access == OAT_POST_CREATE)
 	{
-		/* Its row is not visible yet; a probe for somebody else's costs little. */
-		extension_created = true;
+		/* Its row, and so its name, is not visible yet; a probe for somebody else's costs little. */
+		MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+
+		extensions_created = lappend_oid(extensions_created, object);
+		MemoryContextSwitchTo(caller);
 	}
 	else if (access == OAT_DROP)
 	{
