@@ -125,8 +125,11 @@ CREATE VIEW evstore.projections AS
 		END AS state,
 		p.owner, p.event_table, p.read_table,
 		c."position", h.head,
-		GREATEST(h.head - c."position", 0) AS lag_events,
-		CASE WHEN h.head > c."position" THEN evstore._lag_seconds(p.event_table, c."position") ELSE 0 END AS lag_seconds,
+		-- on a standby nobody knows the head
+		CASE WHEN h.head > c."position" THEN h.head - c."position"
+			WHEN h.head IS NOT NULL THEN 0 END AS lag_events,
+		CASE WHEN h.head > c."position" THEN evstore._lag_seconds(p.event_table, c."position")
+			WHEN h.head IS NOT NULL THEN 0 END AS lag_seconds,
 		w.events_per_second, c.applied_at, c.failures, c.failed_at,
 		-- an error message may quote data that only the owner may read
 		CASE WHEN pg_catalog.pg_has_role(p.owner, 'USAGE') THEN c.last_error END AS last_error

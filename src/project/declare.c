@@ -258,8 +258,8 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	if (projection)
 	{
 		evs_projection_delete(projection);
-		if (projection->is_query && !keep_table && get_rel_name(projection->read_table))
-			execute(psprintf("DROP TABLE %s",
+		if (projection->is_query && get_rel_name(projection->read_table))
+			execute(psprintf(keep_table ? "COMMENT ON TABLE %s IS NULL" : "DROP TABLE %s",
 							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
 														get_rel_name(projection->read_table))));
 	}

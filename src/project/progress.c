@@ -271,9 +271,9 @@ evs_progress_release_all(void)
 	LWLockRelease(evs_lock());
 }
 
-/* Has the projection applied the position? If not, *moved is what to sleep on. */
+/* Has the projection applied the position? If not, *moved is what to sleep on, and *known says whether it has a slot. */
 static bool
-has_applied(Oid store, int projection, EvsPosition position, ConditionVariable **moved)
+has_applied(Oid store, int projection, EvsPosition position, ConditionVariable **moved, bool *known)
 {
 	ProgressSlot *slot;
 	bool		applied;
@@ -281,32 +281,45 @@ has_applied(Oid store, int projection, EvsPosition position, ConditionVariable *
 	LWLockAcquire(evs_lock(), LW_SHARED);
 	slot = find_slot(MyDatabaseId, store, projection);
 	applied = slot && slot->position >= position;
+	*known = slot != NULL;
 	*moved = slot ? &slot->moved : &progress->changed;
 	LWLockRelease(evs_lock());
 	return applied;
 }
 
-/* Sleep until a projection has applied a position; false if the deadline came first. */
-bool
+/* Sleep until a projection has applied a position, or that cannot be waited for any longer. */
+EvsWaitResult
 evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 {
 	Oid			store = evs_catalog()->position_sequence;
-	ConditionVariable *moved;
-	bool		applied;
+	EvsWaitResult result = EVS_WAIT_TIMED_OUT;
+	bool		was_known = false;
 
-	while (!(applied = has_applied(store, projection, position, &moved)))
+	for (;;)
 	{
+		ConditionVariable *moved;
 		ConditionVariable *still;
+		bool		known;
 		long		left;
+
+		if (has_applied(store, projection, position, &moved, &known))
+		{
+			result = EVS_WAIT_APPLIED;
+			break;
+		}
+		if (was_known && !known)
+		{
+			result = EVS_WAIT_GONE;
+			break;
+		}
+		was_known = known;
 
 		/*
 		 * From here on no broadcast is missed: look once more, as the slot may
 		 * have moved, or have come to be, since we looked.
 		 */
 		ConditionVariablePrepareToSleep(moved);
-		if ((applied = has_applied(store, projection, position, &still)))
-			break;
-		if (still != moved)
+		if (has_applied(store, projection, position, &still, &known) || still != moved)
 			continue;
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left <= 0)
@@ -314,7 +327,7 @@ evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 		(void) ConditionVariableTimedSleep(moved, left, EVS_WAIT_EVENT("EvstoreWaitFor"));
 	}
 	ConditionVariableCancelSleep();
-	return applied;
+	return result;
 }
 
 PG_FUNCTION_INFO_V1(evs_projection_progress);

@@ -27,6 +27,14 @@ extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 extern void evs_progress_applied(const EvsClaim *claim, EvsPosition position);
 extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
 extern void evs_progress_release_all(void);
-extern bool evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);
+/* How waiting ended. */
+typedef enum EvsWaitResult
+{
+	EVS_WAIT_APPLIED,
+	EVS_WAIT_TIMED_OUT,
+	EVS_WAIT_GONE				/* the projection was dropped or paused meanwhile */
+} EvsWaitResult;
+
+extern EvsWaitResult evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);
 
 #endif							/* EVSTORE_PROGRESS_H */

@@ -107,7 +107,11 @@ check_clauses(const Query *query)
 		refuse("a query without GROUP BY", "Group by at least one key: it becomes the key of the read table.");
 }
 
-/* Does a query, through whatever views, read an event table? */
+/*
+ * Does a query, through whatever views, read an event table? "context" is the
+ * oid of the view that the query is of: up to PostgreSQL 15, a view's range
+ * table has the view itself in it, for the sake of rules.
+ */
 static bool
 reads_events(Node *node, void *context)
 {
@@ -117,12 +121,12 @@ reads_events(Node *node, void *context)
 	{
 		RangeTblEntry *entry = (RangeTblEntry *) node;
 
-		if (entry->rtekind != RTE_RELATION)
+		if (entry->rtekind != RTE_RELATION || entry->relid == *(Oid *) context)
 			return false;
 		if (entry->relkind == RELKIND_VIEW)
 		{
 			Relation	view = table_open(entry->relid, AccessShareLock);
-			bool		answer = reads_events((Node *) get_view_query(view), context);
+			bool		answer = reads_events((Node *) get_view_query(view), &entry->relid);
 
 			table_close(view, AccessShareLock);
 			return answer;
@@ -140,6 +144,7 @@ check_range_table(const Query *query, Index *event_index)
 {
 	ListCell   *cell;
 	Index		index = 0;
+	Oid			no_view = InvalidOid;
 
 	*event_index = 0;
 	foreach(cell, query->rtable)
@@ -155,7 +160,7 @@ check_range_table(const Query *query, Index *event_index)
 			continue;
 		if (get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
 			refuse("a temporary table", "Workers cannot see it; join a permanent one.");
-		if (!reads_events((Node *) entry, NULL))
+		if (!reads_events((Node *) entry, &no_view))
 			continue;
 		if (entry->relkind == RELKIND_VIEW)
 			refuse("a view over an event table", "Name the event table itself.");

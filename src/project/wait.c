@@ -9,7 +9,6 @@
 #include "evstore.h"
 
 #include "access/xact.h"
-#include "base/shmem.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "project/progress.h"
@@ -38,6 +37,24 @@ check_can_come(EvsPosition position)
 				 errdetail("This transaction has appended at position %lld or above, and projections apply what is committed.",
 						   (long long) mine),
 				 errhint("Commit first, then wait.")));
+	if (evs_projection_changed_here())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot wait in a transaction that has declared or changed projections"),
+				 errhint("Commit first, then wait.")));
+}
+
+/* The id of a projection that exists. */
+static int
+find_projection(const char *name)
+{
+	int			projection = evs_projection_find(name, NULL);
+
+	if (projection == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("projection \"%s\" does not exist", name)));
+	return projection;
 }
 
 /* evstore.wait_for(projection, position, timeout) */
@@ -47,9 +64,9 @@ evs_wait_for(PG_FUNCTION_ARGS)
 	EvsPosition position;
 	TimestampTz deadline;
 	char	   *name;
-	int			projection;
+	EvsWaitResult result;
 
-	evs_shmem_require();
+	evs_position_require_primary();
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -61,15 +78,9 @@ evs_wait_for(PG_FUNCTION_ARGS)
 													   PG_GETARG_DATUM(2)));
 	check_can_come(position);
 
-	projection = evs_projection_find(name, NULL);
-	if (projection == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("projection \"%s\" does not exist", name)));
-	if (evs_projection_changed_here())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot wait in a transaction that has declared or changed projections"),
-				 errhint("Commit first, then wait.")));
-	PG_RETURN_BOOL(evs_progress_wait(projection, position, deadline));
+	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time. */
+	do
+		result = evs_progress_wait(find_projection(name), position, deadline);
+	while (result == EVS_WAIT_GONE);
+	PG_RETURN_BOOL(result == EVS_WAIT_APPLIED);
 }

@@ -296,8 +296,8 @@ last_of_earlier_runs(EvsPosition *last)
 }
 
 /* The positions of a running server; refused where only the primary knows them. */
-static void
-require_primary(void)
+void
+evs_position_require_primary(void)
 {
 	evs_shmem_require();
 	if (RecoveryInProgress())
@@ -339,7 +339,7 @@ evs_position_safe(void)
 {
 	EvsPosition last;
 
-	require_primary();
+	evs_position_require_primary();
 	if (my_positions(false) == NULL && last_of_earlier_runs(&last))
 		return last;
 	return lowest_open(my_positions(false)) - 1;
@@ -367,7 +367,7 @@ evs_position_last(void)
 {
 	EvsPosition last;
 
-	require_primary();
+	evs_position_require_primary();
 	if (my_positions(false) == NULL && last_of_earlier_runs(&last))
 		return last;
 	return pg_atomic_read_u64(&my_positions(false)->next) - 1;

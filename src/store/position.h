@@ -11,6 +11,7 @@
 extern const EvsShmemPart evs_position_shmem;
 extern const EvsXactSubscriber evs_position_xact;
 
+extern void evs_position_require_primary(void);
 extern EvsPosition evs_position_allocate(int count);
 extern EvsPosition evs_position_safe(void);
 extern EvsPosition evs_position_peek(void);

@@ -114,14 +114,20 @@ read_projections(void)
 	return count;
 }
 
-/* Keep so many workers. */
+/* Keep so many workers, and no more. */
 static TimestampTz
 tend_workers(int wanted)
 {
 	TimestampTz wake_at = 0;
 
-	for (int i = 0; i < wanted; i++)
+	for (int i = 0; i < EVS_MAX_WORKERS; i++)
 	{
+		if (i >= wanted)
+		{
+			if (workers[i].handle && evs_child_tend(&workers[i], false) == EVS_CHILD_RUNNING)
+				evs_process_stop_one(workers[i].id);
+			continue;
+		}
 		/* A worker that found itself not needed was too early; the next turn starts another. */
 		if (evs_child_tend(&workers[i], true) == EVS_CHILD_RUNNING)
 			continue;

@@ -199,6 +199,22 @@ evs_process_finish(void)
 	proc_exit(0);
 }
 
+/* Ask one process, if it runs, to end. */
+void
+evs_process_stop_one(EvsProcessId id)
+{
+	ProcessSlot *slot;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	slot = slot_of(id);
+	if (slot && slot->state == SLOT_RUNNING)
+	{
+		slot->asked = true;
+		kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(evs_lock());
+}
+
 /*
  * Ask the processes of a kind to end, in one database or (InvalidOid) in all,
  * and free the slots of those that have ended. Returns how many are left.

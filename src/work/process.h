@@ -38,6 +38,7 @@ extern bool evs_process_attach(EvsProcessId id, Oid *database, int *number);
 extern void evs_process_settle(void);
 EVS_NORETURN extern void evs_process_finish(void);
 
+extern void evs_process_stop_one(EvsProcessId id);
 extern int	evs_process_stop(EvsProcessKind kind, Oid database);
 extern bool evs_process_wait_stopped(Oid database, int timeout_ms);
 
