@@ -48,6 +48,7 @@ typedef struct ProgressSlot
 
 typedef struct Progress
 {
+	int			used;			/* no slot from here on was ever used */
 	uint64		turns;			/* claims so far */
 	ConditionVariable changed;	/* broadcast when projections come or go */
 	ProgressSlot slots[FLEXIBLE_ARRAY_MEMBER];
@@ -80,7 +81,7 @@ const EvsShmemPart evs_progress_shmem = {"evstore progress", progress_size, prog
 static ProgressSlot *
 find_slot(Oid database, Oid store, int projection)
 {
-	for (int i = 0; i < evs_max_projections; i++)
+	for (int i = 0; i < progress->used; i++)
 	{
 		ProgressSlot *slot = &progress->slots[i];
 
@@ -96,7 +97,10 @@ free_slot(void)
 {
 	for (int i = 0; i < evs_max_projections; i++)
 		if (progress->slots[i].database == InvalidOid)
+		{
+			progress->used = Max(progress->used, i + 1);
 			return &progress->slots[i];
+		}
 	return NULL;
 }
 
@@ -104,7 +108,7 @@ free_slot(void)
 static void
 free_absent(Oid database, Oid store, int count, const int *projections)
 {
-	for (int i = 0; i < evs_max_projections; i++)
+	for (int i = 0; i < progress->used; i++)
 	{
 		ProgressSlot *slot = &progress->slots[i];
 		bool		present = false;
@@ -175,7 +179,7 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 
 	*next_retry = 0;
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
-	for (int i = 0; i < evs_max_projections; i++)
+	for (int i = 0; i < progress->used; i++)
 	{
 		ProgressSlot *slot = &progress->slots[i];
 
@@ -265,7 +269,7 @@ void
 evs_progress_release_all(void)
 {
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
-	for (int i = 0; i < evs_max_projections; i++)
+	for (int i = 0; i < progress->used; i++)
 		if (progress->slots[i].claimed_by == MyProcPid)
 			progress->slots[i].claimed_by = 0;
 	LWLockRelease(evs_lock());
