@@ -16,7 +16,6 @@ CREATE TABLE evstore._projection (
 	on_conflict text,
 	settings    text[] NOT NULL,
 	batch_size  integer NOT NULL CHECK (batch_size > 0),
-	paused      boolean NOT NULL DEFAULT false,
 	created_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE evstore._projection IS
@@ -38,6 +37,7 @@ CREATE TRIGGER arrives BEFORE INSERT ON evstore._projection
 CREATE TABLE evstore._checkpoint (
 	projection integer PRIMARY KEY REFERENCES evstore._projection ON DELETE CASCADE,
 	"position" bigint NOT NULL DEFAULT 0,
+	paused     boolean NOT NULL DEFAULT false,
 	applied_at timestamptz,
 	failures   integer NOT NULL DEFAULT 0,
 	failed_at  timestamptz,
@@ -117,7 +117,7 @@ COMMENT ON FUNCTION evstore._projection_progress(integer) IS
 
 CREATE VIEW evstore.projections AS
 	SELECT p.name, p.kind, p.mode,
-		CASE WHEN p.paused THEN 'paused'
+		CASE WHEN c.paused THEN 'paused'
 			WHEN c.failures > 0 THEN 'failing'
 			WHEN NOT w.taken THEN 'starting'
 			WHEN h.head - c."position" > p.batch_size THEN 'catching up'

@@ -33,7 +33,7 @@ static const struct
 }			statements[PLAN_COUNT] = {
 	{"UPDATE evstore._checkpoint SET \"position\" = $3, applied_at = pg_catalog.clock_timestamp(),"
 		" failures = 0, failed_at = NULL, last_error = NULL"
-		" WHERE projection = $1 AND \"position\" = $2",
+		" WHERE projection = $1 AND \"position\" = $2 AND NOT paused",
 	3, {INT4OID, INT8OID, INT8OID}},
 	{"SELECT \"position\" FROM evstore._checkpoint WHERE projection = $1",
 	1, {INT4OID}},
@@ -67,7 +67,7 @@ run(CheckpointPlan which, Datum *values, int expected)
 	evs_owner_end(&frame);
 }
 
-/* Move a checkpoint, and keep it locked to the end of the transaction; false if it is not at "from". */
+/* Move a checkpoint, and keep it locked to the end of the transaction; false if it is not at "from", or paused. */
 bool
 evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to)
 {

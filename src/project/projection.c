@@ -14,6 +14,7 @@
  */
 #include "evstore.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/catalog.h"
 #include "base/database.h"
@@ -242,12 +243,16 @@ evs_projection_delete(const EvsProjection *projection)
 	note_change();
 }
 
-/* Hold a projection where it is, or let it go on. Call inside SPI. */
+/*
+ * Hold a projection where it is, or let it go on. Waits for a batch that is
+ * being applied; none begins after this has committed, as it could not move
+ * the checkpoint. Call inside SPI.
+ */
 void
 evs_projection_pause(int id, bool paused)
 {
-	run_for(paused ? "UPDATE evstore._projection SET paused = true WHERE id = $1"
-			: "UPDATE evstore._projection SET paused = false WHERE id = $1", id, SPI_OK_UPDATE);
+	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection = $1"
+			: "UPDATE evstore._checkpoint SET paused = false WHERE projection = $1", id, SPI_OK_UPDATE);
 	note_change();
 }
 
@@ -308,6 +313,19 @@ evs_projection_check_utility(Node *statement)
 		check_drop(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(cell)), NoLock, true));
 }
 
+/* Is there a query projection of this id? */
+static bool
+is_query(int id)
+{
+	bool		answer;
+
+	SPI_connect();
+	run_for("SELECT FROM evstore._projection WHERE id = $1 AND kind = 'query'", id, SPI_OK_SELECT);
+	answer = SPI_processed > 0;
+	SPI_finish();
+	return answer;
+}
+
 PG_FUNCTION_INFO_V1(evs_projection_arrives);
 
 /*
@@ -325,7 +343,6 @@ evs_projection_arrives(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
-	int			kind_column;
 	int			paused_column;
 	Datum		paused = BoolGetDatum(true);
 	bool		isnull = false;
@@ -340,9 +357,9 @@ evs_projection_arrives(PG_FUNCTION_ARGS)
 
 	note_change();
 	desc = RelationGetDescr(trigger->tg_relation);
-	kind_column = SPI_fnumber(desc, "kind");
 	paused_column = SPI_fnumber(desc, "paused");
-	if (kind_column <= 0 || strcmp(SPI_getvalue(trigger->tg_trigtuple, desc, kind_column), "query") == 0)
+	if (paused_column <= 0 ||
+		is_query(DatumGetInt32(heap_getattr(trigger->tg_trigtuple, SPI_fnumber(desc, "projection"), desc, &isnull))))
 		return PointerGetDatum(trigger->tg_trigtuple);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, desc, 1,
 													 &paused_column, &paused, &isnull));

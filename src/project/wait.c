@@ -9,6 +9,8 @@
 #include "evstore.h"
 
 #include "access/xact.h"
+#include "base/database.h"
+#include "base/wakeup.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "project/progress.h"
@@ -77,6 +79,9 @@ evs_wait_for(PG_FUNCTION_ARGS)
 													   TimestampTzGetDatum(GetCurrentTimestamp()),
 													   PG_GETARG_DATUM(2)));
 	check_can_come(position);
+
+	/* After a restore, nobody has told the workers that there is something to do. */
+	evs_wakeup_ring_worker(evs_database_slot());
 
 	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time. */
 	do

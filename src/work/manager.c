@@ -92,7 +92,7 @@ read_projections(void)
 
 	evs_owner_begin_extension(&frame);
 	if (SPI_execute("SELECT p.id, c.\"position\", c.failures, c.failed_at"
-					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id WHERE NOT p.paused",
+					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id WHERE NOT c.paused",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the projections");
 	count = SPI_processed;

@@ -56,7 +56,8 @@ apply_batch(const EvsClaim *claim)
 	position = evs_batch_apply(claim->projection, claim->position, safe);
 	evs_loop_end();
 
-	if (position == EVS_NO_CHECKPOINT)
+	/* Gone or paused: the manager has yet to hear of it. */
+	if (position == EVS_NO_CHECKPOINT || position == claim->position)
 		evs_progress_failed(claim, evs_backoff_until(1, GetCurrentTimestamp()));
 	else
 		evs_progress_applied(claim, position);
