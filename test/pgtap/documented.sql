@@ -19,7 +19,7 @@ CREATE TEMP VIEW object AS
 	FROM pg_proc p WHERE p.pronamespace = 'evstore'::regnamespace
 	UNION ALL
 	SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'r' THEN 'table' WHEN 'S' THEN 'sequence' WHEN 'c' THEN 'type'
-			ELSE 'relation of kind ' || c.relkind END,
+			ELSE 'relation of kind ' || c.relkind::text END,
 		c.relname, c.oid::regclass::text,
 		CASE c.relkind WHEN 'c' THEN obj_description(c.reltype, 'pg_type') ELSE obj_description(c.oid, 'pg_class') END
 	FROM pg_class c WHERE c.relnamespace = 'evstore'::regnamespace AND c.relkind <> 'i'

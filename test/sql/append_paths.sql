@@ -3,6 +3,7 @@
 -- and against each kind that is not; every answer, every error and every row
 -- must be the same. Then the things that make a table not plain must work.
 
+\set SHOW_CONTEXT never
 CREATE ROLE regress_append_paths;
 CREATE SCHEMA regress_append_paths AUTHORIZATION regress_append_paths;
 SET search_path = regress_append_paths;
@@ -172,6 +173,8 @@ FROM seen s LEFT JOIN with_statement_trigger e USING (stream, version, position)
 WHERE by = 'statement';
 
 -- CHECK, policy and foreign key hold, for one event and for many; all or none.
+-- (The details name positions and times.)
+\set VERBOSITY terse
 SELECT version FROM evstore.append('order-1', 'Forbidden', '{}', event_table => 'with_check');
 \echo :SQLSTATE
 SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), ('Forbidden', '{}', NULL, NULL, NULL)]::evstore.new_event[], event_table => 'with_check');
@@ -186,6 +189,7 @@ SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NU
 \echo :SQLSTATE
 SELECT evstore.stream_version('order-1', 'with_check') AS with_check, evstore.stream_version('order-1', 'with_row_security') AS with_row_security,
 	evstore.stream_version('order-1', 'with_foreign_key') AS with_foreign_key;
+\set VERBOSITY default
 
 -- Own unique indexes hold on the direct path as well.
 SELECT version FROM evstore.append('unique-1', 'OrderPlaced', '{"unique": 1}', event_table => 'with_indexes');
@@ -214,7 +218,9 @@ SELECT version FROM evstore.append('change-1', 'Default changed', '{}', event_ta
 ALTER TABLE changing ALTER extra DROP DEFAULT;
 SELECT version FROM evstore.append('change-1', 'Default dropped', '{}', event_table => 'changing');
 ALTER TABLE changing ADD CONSTRAINT short CHECK (type <> 'Too long');
+\set VERBOSITY terse
 SELECT version FROM evstore.append('change-1', 'Too long', '{}', event_table => 'changing');
+\set VERBOSITY default
 ALTER TABLE changing DROP CONSTRAINT short;
 SELECT version FROM evstore.append('change-1', 'Too long', '{}', event_table => 'changing');
 CREATE INDEX changing_type ON changing (type);

@@ -1,6 +1,8 @@
 -- Event tables: what is made, under which name and rights, and how one is
 -- dropped again.
 
+-- what matters of an error is what it says, not where it was raised
+\set SHOW_CONTEXT never
 CREATE SCHEMA regress_event_table;
 SET search_path = regress_event_table;
 
@@ -14,12 +16,12 @@ WHERE attrelid = 'events'::regclass AND attnum > 0
 ORDER BY attnum;
 
 SELECT conname, contype, pg_get_constraintdef(oid)
-FROM pg_constraint WHERE conrelid = 'events'::regclass
+FROM pg_constraint WHERE conrelid = 'events'::regclass AND contype IN ('p', 'u')
 ORDER BY conname COLLATE "C";
 
-SELECT pg_get_indexdef(indexrelid)
+SELECT pg_get_indexdef(indexrelid) AS index
 FROM pg_index WHERE indrelid = 'events'::regclass
-ORDER BY 1 COLLATE "C";
+ORDER BY pg_get_indexdef(indexrelid) COLLATE "C";
 
 -- All triggers fire whatever session_replication_role says.
 SELECT tgname, tgenabled, pg_get_triggerdef(oid)
@@ -114,7 +116,9 @@ SET search_path = regress_event_table;
 CREATE ROLE regress_event_table_maker;
 GRANT USAGE ON SCHEMA regress_event_table TO regress_event_table_maker;
 SET ROLE regress_event_table_maker;
+\set VERBOSITY terse
 SELECT evstore.create_event_table('hers');
+\set VERBOSITY default
 \echo :SQLSTATE
 RESET ROLE;
 GRANT CREATE ON SCHEMA regress_event_table TO regress_event_table_maker;
@@ -122,7 +126,10 @@ SET ROLE regress_event_table_maker;
 SELECT evstore.create_event_table('hers');
 SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{}', event_table => 'hers');
 RESET ROLE;
-SELECT relname, pg_get_userbyid(relowner), relacl
+-- Nobody else has a right to it. The batch view is open to all, and shows each
+-- reader what the table would.
+SELECT relname, pg_get_userbyid(relowner) AS owner, reloptions,
+	has_table_privilege('pg_monitor', oid, 'SELECT') AS select, has_table_privilege('pg_monitor', oid, 'INSERT') AS insert
 FROM pg_class WHERE relname IN ('hers', 'new_hers')
 ORDER BY relname;
 
@@ -162,7 +169,21 @@ SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{}', event_table =
 CREATE VIEW orders AS SELECT * FROM ledger;
 SELECT evstore.drop_event_table('ledger');
 \echo :SQLSTATE
-SELECT count(*) FROM orders;
+DROP VIEW orders;
+SELECT evstore.create_projection('regress_ledger', query => 'SELECT stream, count(*) AS events FROM ledger GROUP BY stream');
+CREATE TABLE copied (stream text);
+SELECT evstore.create_projection('regress_copied', event_table => 'ledger', statement => 'INSERT INTO copied SELECT stream FROM new_ledger');
+SELECT evstore.drop_event_table('ledger');
+\echo :SQLSTATE
+SELECT evstore.drop_projection('regress_ledger');
+SELECT evstore.drop_event_table('ledger');
+\echo :SQLSTATE
+SELECT evstore.drop_projection('regress_copied');
+SELECT count(*) FROM ledger;
+-- renamed, it goes with its batch view all the same
+ALTER TABLE ledger RENAME TO old_ledger;
+SELECT evstore.drop_event_table('old_ledger');
+SELECT to_regclass('old_ledger') AS table, to_regclass('new_ledger') AS view;
 
 SET client_min_messages = warning;
 DROP SCHEMA regress_event_table, regress_event_table_2 CASCADE;

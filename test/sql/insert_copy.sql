@@ -63,10 +63,12 @@ INSERT INTO events (stream, version, type, data) VALUES ('version-2', -1, 'Step'
 \echo :SQLSTATE
 SELECT stream, version FROM log WHERE stream LIKE 'version-%' ORDER BY n;
 
--- A position is never given.
+-- A position is never given, nor a time.
 INSERT INTO events (position, stream, type, data) VALUES (1, 'order-1', 'OrderPlaced', '{}');
 \echo :SQLSTATE
 INSERT INTO events (position, stream, type, data) VALUES (9223372036854775807, 'order-1', 'OrderPlaced', '{}');
+\echo :SQLSTATE
+INSERT INTO events (recorded_at, stream, type, data) VALUES (now(), 'order-1', 'OrderPlaced', '{}');
 \echo :SQLSTATE
 
 -- Each missing or empty column has its own error.
@@ -138,26 +140,21 @@ COPY events (stream, type, data) FROM stdin;
 copy-3	Copied	{"n": 8}
 copy-3	Copied	n = 9
 \.
-\echo :SQLSTATE
 COPY events (stream, type, data) FROM stdin;
 copy-3	Copied	{"n": 8}
 copy-3	\N	{"n": 9}
 \.
-\echo :SQLSTATE
 COPY events (stream, type, data) FROM stdin;
 copy-3	Copied	{"n": 8}
 	Copied	{"n": 9}
 \.
-\echo :SQLSTATE
 COPY events (stream, version, type, data) FROM stdin;
 copy-3	1	Copied	{"n": 8}
 copy-3	3	Copied	{"n": 9}
 \.
-\echo :SQLSTATE
 COPY events (position, stream, type, data) FROM stdin;
 1	copy-3	Copied	{"n": 8}
 \.
-\echo :SQLSTATE
 SELECT count(*) FROM events WHERE stream = 'copy-3';
 -- what COPY wrote, append goes on from
 SELECT version FROM evstore.append('copy-1', 'Appended', '{}', expected_version => 4);

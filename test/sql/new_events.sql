@@ -1,6 +1,6 @@
 -- evstore.events: a JSON array becomes the array of events that append takes.
 
-SELECT n, e.*
+SELECT e.*
 FROM unnest(evstore.events('[
 	{"type": "OrderPlaced", "data": {"total": 10}},
 	{"data": [1, 2], "type": "OrderPaid", "metadata": {"user": "ann"}, "id": "00000000-0000-0000-0000-00000000000A", "tags": ["a", "b c"]},

@@ -1,6 +1,7 @@
 -- Who may do what: a writer, a reader, the owner of a projection, nobody; and
 -- a hostile schema first on the search path.
 
+\set SHOW_CONTEXT never
 CREATE ROLE regress_owner;
 CREATE ROLE regress_writer;
 CREATE ROLE regress_reader;
@@ -63,7 +64,9 @@ SELECT * FROM evstore.read_events();
 \echo :SQLSTATE
 SELECT evstore.stream_version('order-1');
 \echo :SQLSTATE
+\set VERBOSITY terse
 SELECT evstore.create_event_table('mine');
+\set VERBOSITY default
 \echo :SQLSTATE
 SELECT evstore.create_projection('mine', query => 'SELECT stream, count(*) AS events FROM events GROUP BY stream');
 \echo :SQLSTATE
@@ -88,12 +91,31 @@ SELECT setval('evstore.position_sequence', 1);
 \echo :SQLSTATE
 CREATE TABLE evstore.mine ();
 \echo :SQLSTATE
--- Nor may they put our triggers on a table of their own.
+
+-- Our triggers on a table of one's own harm nobody else.
 SET ROLE regress_projector;
-CREATE TABLE regress_read_tables.forged (LIKE regress_privileges.events);
+CREATE TABLE regress_read_tables.forged (a bigint, b bigint, c timestamptz, d integer, e uuid, stream bigint, type bigint, data text);
 CREATE TRIGGER forged BEFORE INSERT ON regress_read_tables.forged FOR EACH ROW EXECUTE FUNCTION evstore._insert();
+INSERT INTO regress_read_tables.forged (stream, type, data) VALUES (12345678901, 12345678, 'x');
 \echo :SQLSTATE
-CREATE TRIGGER forged BEFORE DELETE ON regress_read_tables.forged FOR EACH ROW EXECUTE FUNCTION evstore._guard();
+CREATE TABLE regress_read_tables.narrow (x bigint);
+CREATE TRIGGER forged BEFORE INSERT ON regress_read_tables.narrow FOR EACH ROW EXECUTE FUNCTION evstore._insert();
+INSERT INTO regress_read_tables.narrow VALUES (NULL);
+\echo :SQLSTATE
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{}', event_table => 'regress_read_tables.forged');
+\echo :SQLSTATE
+SELECT * FROM evstore.read_events(event_table => 'regress_read_tables.forged');
+\echo :SQLSTATE
+CREATE TABLE regress_read_tables.wrong_way (x integer);
+CREATE TRIGGER forged AFTER INSERT ON regress_read_tables.wrong_way FOR EACH ROW EXECUTE FUNCTION evstore._insert();
+CREATE TRIGGER forged_too AFTER UPDATE ON regress_read_tables.wrong_way FOR EACH STATEMENT EXECUTE FUNCTION evstore._guard();
+INSERT INTO regress_read_tables.wrong_way VALUES (1);
+\echo :SQLSTATE
+UPDATE regress_read_tables.wrong_way SET x = 2;
+\echo :SQLSTATE
+SELECT evstore._insert();
+\echo :SQLSTATE
+SELECT evstore._guard();
 \echo :SQLSTATE
 
 -- A part of the columns is not the event: one needs the right to all of them.
@@ -124,7 +146,6 @@ SELECT stream, version FROM evstore.read_stream('open-1', event_table => 'secret
 SELECT stream, version FROM evstore.read_stream('closed-1', event_table => 'secret');
 SELECT evstore.stream_version('open-1', 'secret');
 SELECT evstore.stream_version('closed-1', 'secret');
-\echo :SQLSTATE
 SELECT version FROM evstore.append('open-1', 'Step', '4', expected_version => 2, event_table => 'secret');
 SELECT version FROM evstore.append('closed-1', 'Step', '5', event_table => 'secret');
 \echo :SQLSTATE
@@ -144,8 +165,11 @@ SELECT name, owner, last_error FROM evstore.projections WHERE name = 'regress_or
 SELECT evstore.create_projection('regress_secret', query =>
 	$$SELECT stream, count(*) AS events FROM secret GROUP BY stream$$);
 \echo :SQLSTATE
+CREATE TABLE copied (stream text);
+\set VERBOSITY terse
 SELECT evstore.create_projection('regress_secret', statement =>
-	$$INSERT INTO forged SELECT * FROM new_secret$$);
+	$$INSERT INTO copied SELECT stream FROM new_secret$$);
+\set VERBOSITY default
 \echo :SQLSTATE
 -- nor where he may not
 SELECT evstore.create_projection('regress_elsewhere', read_table => 'regress_privileges.elsewhere', query =>
@@ -156,6 +180,10 @@ SET ROLE regress_reader;
 SELECT name, owner FROM evstore.projections WHERE name = 'regress_orders';
 SELECT evstore.wait_for('regress_orders');
 SELECT evstore.drop_projection('regress_orders');
+\echo :SQLSTATE
+SELECT evstore.pause_projection('regress_orders');
+\echo :SQLSTATE
+SELECT evstore.resume_projection('regress_orders');
 \echo :SQLSTATE
 SELECT * FROM regress_read_tables.regress_orders;
 \echo :SQLSTATE
@@ -216,6 +244,7 @@ SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}', expected_versio
 \echo :SQLSTATE
 INSERT INTO regress_privileges.attacked (stream, type, data) VALUES ('order-1', 'OrderShipped', '{}');
 SELECT version, type FROM evstore.read_stream('order-1');
+SELECT stream FROM regress_privileges.new_attacked;
 SELECT version, type FROM evstore.read_events(types => '{OrderPaid}', categories => '{order}');
 SELECT evstore.stream_version('order-1');
 -- the path that does not change a table: triggers make append use the executor

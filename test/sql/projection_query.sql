@@ -26,6 +26,7 @@ CREATE TABLE query (n integer GENERATED ALWAYS AS IDENTITY, name text PRIMARY KE
 
 CREATE TABLE country (code text PRIMARY KEY, continent text);
 INSERT INTO country VALUES ('de', 'Europe'), ('fr', 'Europe'), ('jp', 'Asia');
+CREATE VIEW european AS SELECT code, left(code, 1) AS initial FROM country WHERE continent = 'Europe';
 CREATE FUNCTION shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT upper($1)';
 CREATE FUNCTION bigger(numeric, numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT greatest($1, $2)';
 CREATE AGGREGATE biggest(numeric) (SFUNC = bigger, STYPE = numeric, COMBINEFUNC = bigger);
@@ -93,6 +94,10 @@ INSERT INTO query (name, query) VALUES
 	SELECT c.continent, count(*) AS events, count(c.code) AS known
 	FROM events e LEFT JOIN country c ON c.code = e.data->>'country'
 	GROUP BY c.continent$$),
+('view_join', $$
+	SELECT v.code, v.initial, count(*) AS events
+	FROM events e LEFT JOIN european v ON v.code = e.data->>'country'
+	GROUP BY v.code, v.initial$$),
 ('lines', $$
 	SELECT line->>'item' AS item, sum((line->>'quantity')::integer) AS quantity,
 		sum((line->>'quantity')::integer * (line->>'price')::numeric) AS revenue, count(*) AS lines,
@@ -107,6 +112,17 @@ INSERT INTO query (name, query) VALUES
 	GROUP BY l.item, c.continent$$),
 ('tagged', $$
 	SELECT tag, count(*) AS events FROM events, unnest(tags) AS tag GROUP BY tag$$),
+('one_row', $$
+	SELECT 'all' AS scope, count(*) AS events, count(*) FILTER (WHERE type = 'OrderPlaced') AS orders,
+		sum((data->>'total')::numeric) AS total, evstore.last(type, position) AS last
+	FROM events GROUP BY 1$$),
+('floats', $$
+	SELECT type, sum((data->>'total')::float8) AS total, avg((data->>'total')::float8) AS average,
+		min((data->>'total')::float4) AS least, avg(make_interval(secs => (data->>'total')::integer)) AS average_time
+	FROM events GROUP BY type$$),
+('composed_keys', $$
+	SELECT data->'lines' AS lines, tags, (data->>'total')::numeric AS total, count(*) AS events
+	FROM events GROUP BY 1, 2, 3$$),
 ('keys_only', $$
 	SELECT stream, type FROM events GROUP BY stream, type$$),
 ('own_aggregate', $$
@@ -142,7 +158,7 @@ SELECT version FROM evstore.append('order-4', 'OrderPlaced', '{"country": "jp", 
 	"lines": [{"item": "ink", "quantity": 3, "price": 6.50}, {"item": null, "quantity": null, "price": 1}]}');
 SELECT bool_and(evstore.wait_for(trim('"' FROM name))) AS followed FROM query;
 SELECT version FROM evstore.append('order-1', 'OrderReturned', '{"country": "de", "total": -3, "gift": true, "item": "a"}');
-SELECT version FROM evstore.append('order-5', 'OrderPlaced', '{"country": "xx", "total": null, "lines": null}');
+SELECT version FROM evstore.append('order-5', 'OrderPlaced', '{"country": "xx", "total": null}');
 SELECT version FROM evstore.append('order-3', 'OrderShipped', '{}', tags => '{NULL,vip}');
 SELECT bool_and(evstore.wait_for(trim('"' FROM name))) AS followed FROM query;
 SELECT version FROM evstore.append('order-1', 'OrderClosed', 'null');
@@ -180,16 +196,62 @@ SELECT version FROM evstore.append('order-6', 'OrderPlaced', '{"country": "jp", 
 SELECT evstore.wait_for('inner_join');
 SELECT continent, events, total FROM inner_join ORDER BY continent;
 
--- The names in a query mean what they meant when it was made.
-ALTER TABLE country RENAME TO land;
+-- The names in a query mean what they meant when it was made, whatever is put
+-- before them on the path.
+CREATE SCHEMA regress_projection_query_first;
+SET search_path = regress_projection_query_first, regress_projection_query, pg_catalog;
+SELECT evstore.create_projection('shadowed', read_table => 'regress_projection_query.shadowed', query => $$
+	SELECT c.continent, shout(e.type) AS loud, upper(e.type) AS upper, count(*) AS events
+	FROM regress_projection_query.events e LEFT JOIN country c ON c.code = e.data->>'country' GROUP BY 1, 2, 3$$);
+SELECT evstore.wait_for('shadowed');
 CREATE TABLE country (code text, continent text);
 INSERT INTO country VALUES ('de', 'wrong');
-ALTER FUNCTION shout(text) RENAME TO cry;
 CREATE FUNCTION shout(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'wrong' $$;
+CREATE FUNCTION upper(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'wrong' $$;
+SET search_path = regress_projection_query;
 SELECT version FROM evstore.append('order-7', 'OrderPlaced', '{"country": "de", "total": 1}');
-SELECT evstore.wait_for('left_join'), evstore.wait_for('keys_last');
-SELECT count(*) FROM left_join WHERE continent = 'wrong';
-SELECT count(*) FROM keys_last WHERE loud = 'wrong';
+SELECT evstore.wait_for('shadowed');
+SELECT count(*) AS wrong FROM shadowed WHERE 'wrong' IN (continent, loud, upper);
+SELECT evstore.drop_projection('shadowed');
+
+-- So do the settings that an expression depends on.
+SET TimeZone = 'Pacific/Kiritimati';
+SET DateStyle = 'German';
+SET IntervalStyle = 'iso_8601';
+SELECT evstore.create_projection('settings', query => $$
+	SELECT (data->>'at')::timestamptz::date AS day, (data->>'at')::timestamptz::text AS text,
+		(data->>'for')::interval::text AS duration, count(*) AS events
+	FROM events WHERE type = 'Timed' GROUP BY 1, 2, 3$$);
+RESET TimeZone;
+RESET DateStyle;
+RESET IntervalStyle;
+SELECT version FROM evstore.append('timed-1', 'Timed', '{"at": "2020-01-01 12:00:00+00", "for": "90 minutes"}');
+SELECT version FROM evstore.append('timed-1', 'Timed', '{"at": "02.03.2020 00:00:00", "for": "1 day"}');
+SELECT evstore.wait_for('settings');
+SELECT day, text, duration, events FROM settings ORDER BY day;
+SELECT evstore.drop_projection('settings');
+
+-- Tables that a projection knows may be renamed and moved, and it follows.
+CREATE TABLE rate (country text PRIMARY KEY, factor numeric);
+INSERT INTO rate VALUES ('de', 2);
+SELECT evstore.create_event_table('moving');
+SELECT evstore.create_projection('moved', query => $$
+	SELECT data->>'country' AS country, count(*) AS events, sum((data->>'total')::numeric * factor) AS total
+	FROM moving JOIN rate ON rate.country = data->>'country' GROUP BY 1$$);
+SELECT version FROM evstore.append('move-1', 'Moved', '{"country": "de", "total": 1}', event_table => 'moving');
+SELECT evstore.wait_for('moved');
+ALTER TABLE moving RENAME TO mover;
+ALTER TABLE mover SET SCHEMA regress_projection_query_first;
+ALTER TABLE rate RENAME TO exchange_rate;
+ALTER TABLE exchange_rate RENAME COLUMN factor TO multiplier;
+ALTER TABLE moved RENAME TO follower;
+ALTER TABLE follower SET SCHEMA regress_projection_query_first;
+SELECT version FROM evstore.append('move-1', 'Moved', '{"country": "de", "total": 10}', event_table => 'regress_projection_query_first.mover');
+SELECT evstore.wait_for('moved');
+SELECT country, events, total FROM regress_projection_query_first.follower;
+SELECT name, state, event_table, read_table FROM evstore.projections WHERE name = 'moved';
+SELECT evstore.drop_projection('moved');
+SELECT to_regclass('regress_projection_query_first.follower') AS follower;
 
 -- Events of another table, and from another schema; the read table's name and place.
 CREATE SCHEMA regress_projection_query_2;
@@ -229,8 +291,18 @@ SELECT name FROM evstore.projections WHERE name IN ('counts', 'undone');
 SELECT to_regclass('undone') AS undone;
 SELECT evstore.wait_for('counts');
 
+-- A table with columns added or dropped by its owner is kept all the same.
+SELECT evstore.create_projection('altered', query => 'SELECT stream, count(*) AS events, avg(version) AS average FROM events GROUP BY stream');
+SELECT evstore.wait_for('altered');
+ALTER TABLE altered ADD note text DEFAULT 'own', ALTER events SET DEFAULT 0;
+CREATE INDEX ON altered (events);
+SELECT version FROM evstore.append('order-8', 'OrderPlaced', '{}');
+SELECT evstore.wait_for('altered');
+SELECT stream, events, note FROM altered WHERE stream IN ('order-1', 'order-8') ORDER BY stream;
+SELECT evstore.drop_projection('altered');
+
 SELECT count(evstore.drop_projection(trim('"' FROM name))) AS dropped FROM query;
 SELECT count(*) FROM evstore.projections;
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
-DROP SCHEMA regress_projection_query, regress_projection_query_2 CASCADE;
+DROP SCHEMA regress_projection_query, regress_projection_query_2, regress_projection_query_first CASCADE;

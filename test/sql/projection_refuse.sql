@@ -7,6 +7,7 @@ SELECT evstore.create_event_table();
 SELECT evstore.create_event_table('ledger');
 CREATE TABLE country (code text PRIMARY KEY, name text);
 CREATE VIEW orders AS SELECT * FROM events WHERE stream LIKE 'order-%';
+CREATE TEMP TABLE passing (code text);
 CREATE FUNCTION restless(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';
 CREATE FUNCTION step(numeric, numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
 CREATE AGGREGATE without_combine(numeric) (SFUNC = step, STYPE = numeric, INITCOND = '0');
@@ -16,6 +17,7 @@ SELECT evstore.create_projection('p', query => $$
 	SELECT stream, row_number() OVER (ORDER BY stream) AS n FROM events GROUP BY stream$$);
 \echo :SQLSTATE
 
+\set SHOW_CONTEXT never
 -- The rest as a list: the query, then what is said of it.
 CREATE PROCEDURE refuse(queries text[]) LANGUAGE plpgsql AS
 $$
@@ -30,9 +32,8 @@ BEGIN
 			RAISE EXCEPTION 'ALLOWED';
 		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT, detail = PG_EXCEPTION_DETAIL;
-			RAISE INFO E'%\n\t%: %%%', query, SQLSTATE, SQLERRM,
-				CASE WHEN detail <> '' THEN E'\n\tDETAIL: ' || detail ELSE '' END,
-				CASE WHEN hint <> '' THEN E'\n\tHINT: ' || hint ELSE '' END;
+			RAISE INFO '%', concat_ws(E'\n\t', query, SQLSTATE || ' ' || SQLERRM,
+				'DETAIL: ' || nullif(detail, ''), 'HINT: ' || nullif(hint, ''));
 		END;
 	END LOOP;
 END
@@ -79,6 +80,8 @@ CALL refuse(ARRAY[
 	$$SELECT stream, count(*) AS n FROM events TABLESAMPLE system (10) GROUP BY stream$$,
 	$$SELECT stream, count(*) AS n FROM evstore.read_events() GROUP BY stream$$,
 	$$SELECT e.stream, count(*) AS n FROM events e, LATERAL (SELECT max(version) AS last FROM events i WHERE i.stream = e.stream) m GROUP BY e.stream$$,
+	$$SELECT e.stream, count(*) AS n FROM events e JOIN orders o USING (stream) GROUP BY e.stream$$,
+	$$SELECT e.stream, count(*) AS n FROM events e JOIN passing p ON p.code = e.type GROUP BY e.stream$$,
 	$$SELECT e.stream, count(*) AS n FROM events e, evstore.read_stream(e.stream) r GROUP BY e.stream$$]);
 
 -- Subqueries
@@ -104,9 +107,7 @@ CALL refuse(ARRAY[
 	$$SELECT stream, stddev(version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, corr(version, version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, without_combine(version) AS n FROM events GROUP BY stream$$,
-	$$SELECT stream, max(version ORDER BY position) AS n FROM events GROUP BY stream$$,
-	$$SELECT stream, evstore.first(type, version) AS n FROM events GROUP BY stream$$,
-	$$SELECT stream, evstore.last(type, -position) AS n FROM events GROUP BY stream$$]);
+	$$SELECT stream, max(version ORDER BY position) AS n FROM events GROUP BY stream$$]);
 
 -- Columns
 CALL refuse(ARRAY[
@@ -117,6 +118,7 @@ CALL refuse(ARRAY[
 	$$SELECT stream, coalesce(sum(version), 0) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, lower(stream) AS l, count(*) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, 1 AS one, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, stream AS again, count(*) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, count(*) AS stream FROM events GROUP BY stream$$,
 	$$SELECT stream, sum(version), sum(position) FROM events GROUP BY stream$$,
 	$$SELECT stream, count(*) AS _n FROM events GROUP BY stream$$,
@@ -124,7 +126,6 @@ CALL refuse(ARRAY[
 	$$SELECT data::json AS j, count(*) AS n FROM events GROUP BY data::json$$,
 	$$SELECT point(version, 1) AS p, count(*) AS n FROM events GROUP BY 1$$,
 	$$SELECT ctid AS place, count(*) AS n FROM events GROUP BY ctid$$,
-	$$SELECT tableoid AS t, count(*) AS n FROM events GROUP BY tableoid$$,
 	$$SELECT e AS whole, count(*) AS n FROM events e GROUP BY e$$,
 	$$SELECT ROW(stream, type) AS pair, count(*) AS n FROM events GROUP BY ROW(stream, type)$$,
 	$$SELECT stream, generate_series(1, 2) AS g, count(*) AS n FROM events GROUP BY stream, 2$$,
@@ -200,10 +201,6 @@ BEGIN READ ONLY;
 SELECT evstore.create_projection('p', query => :query);
 \echo :SQLSTATE
 ROLLBACK;
-CREATE TEMP TABLE passing (code text);
-SELECT evstore.create_projection('p', query =>
-	'SELECT stream, count(*) AS n FROM events JOIN passing ON code = type GROUP BY stream');
-\echo :SQLSTATE
 
 -- A name is taken once.
 SELECT evstore.create_projection('taken', query => :query, read_table => 'first_taken');

@@ -41,8 +41,8 @@ CREATE TABLE strict_total (stream text, total numeric CHECK (total > 0));
 SELECT evstore.create_projection('regress_bad', statement =>
 	$$INSERT INTO strict_total SELECT stream, (data->>'total')::numeric FROM new_events$$);
 CALL until($$state = 'failing' FROM evstore.projections WHERE name = 'regress_bad'$$);
-SELECT name, state, position, lag_events > 0 AS behind, lag_seconds > 0 AS late, failures > 0 AS failures,
-	failed_at IS NOT NULL AS failed_at, applied_at, last_error
+SELECT name, state, position < :last_position AS not_applied, lag_events > 0 AS behind, lag_seconds > 0 AS late,
+	failures > 0 AS failures, failed_at IS NOT NULL AS failed_at, regexp_replace(last_error, '\d{2,}$|(?<=position )\d+', 'N', 'g') AS last_error
 FROM evstore.projections WHERE name = 'regress_bad';
 SELECT count(*) FROM strict_total;
 SELECT version FROM evstore.append('order-2', 'OrderPlaced', '{"total": 20}');
@@ -61,6 +61,33 @@ ALTER TABLE strict_total DROP CONSTRAINT strict_total_total_check;
 SELECT evstore.wait_for('regress_bad', timeout => '2 minutes');
 SELECT name, state, lag_events, failures, last_error FROM evstore.projections ORDER BY name;
 SELECT stream, total FROM strict_total ORDER BY stream, total;
+
+-- A projection can be held where it is, and go on from there.
+SELECT evstore.pause_projection('regress_good');
+SELECT state FROM evstore.projections WHERE name = 'regress_good';
+SELECT evstore.pause_projection('regress_good');
+SELECT version FROM evstore.append('order-2', 'OrderPaid', '{"total": 1}');
+SELECT evstore.wait_for('regress_bad');
+SELECT evstore.wait_for('regress_good', timeout => '20 milliseconds');
+SELECT stream, events FROM regress_good ORDER BY stream;
+SELECT evstore.resume_projection('regress_good');
+SELECT evstore.wait_for('regress_good');
+SELECT stream, events FROM regress_good ORDER BY stream;
+SELECT state FROM evstore.projections WHERE name = 'regress_good';
+SELECT evstore.resume_projection('regress_good');
+BEGIN;
+SELECT evstore.pause_projection('regress_good');
+ROLLBACK;
+SELECT state FROM evstore.projections WHERE name = 'regress_good';
+SELECT evstore.pause_projection('regress_no_such_projection');
+\echo :SQLSTATE
+SELECT evstore.resume_projection('regress_no_such_projection');
+\echo :SQLSTATE
+SELECT evstore.pause_projection(NULL), evstore.resume_projection(NULL);
+BEGIN READ ONLY;
+SELECT evstore.pause_projection('regress_good');
+\echo :SQLSTATE
+ROLLBACK;
 
 -- Who holds the mark back: this session, from its first event to its end.
 BEGIN;

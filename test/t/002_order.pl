@@ -10,8 +10,13 @@ use lib $FindBin::RealBin;
 use EvstoreTest;
 use Test::More;
 
+# Commits take their time, so that much can happen between handing out a
+# position and its becoming visible.
 my $node = start_node(
 	'main', conf => q{
+fsync = on
+commit_delay = 1000
+commit_siblings = 1
 log_statement = none
 track_commit_timestamp = on
 autovacuum = off
@@ -63,7 +68,7 @@ $readers[1]->query_until(qr/reading/, "\\echo reading\nCALL follow('audit', 50);
 my $fate = '\set fate random(1, 5)';
 my $end = "\\if :fate = 1\nROLLBACK;\n\\else\nCOMMIT;\n\\endif\n";
 $node->pgbench(
-	'-n -c 12 -j 2 -t 250 --max-tries=1000',
+	'-n -c 12 -j 2 -t 150 --max-tries=1000',
 	0,
 	[qr/number of failed transactions: 0 /],
 	[qr/^$/],

@@ -49,6 +49,22 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM evstore.appenders'),
 $node->psql('postgres', q{ROLLBACK PREPARED 'taken back'});
 $session->quit;
 
+# What the launcher or a manager would have to be told of at the commit.
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+fails_with($node, $_->[0], "BEGIN; $_->[1]; PREPARE TRANSACTION 'untold'", '0A000', qr//, "$_->[1]: PREPARE TRANSACTION is refused")
+  for (
+	[ 'other', 'CREATE EXTENSION evstore' ],
+	[ 'postgres', q{SELECT evstore.create_projection('types', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')} ],
+	[ 'postgres', q{SELECT evstore.drop_projection('sales')} ]);
+$node->safe_psql('other', 'CREATE EXTENSION evstore');
+fails_with($node, 'other', q{BEGIN; DROP EXTENSION evstore; PREPARE TRANSACTION 'untold'}, '0A000', qr//,
+	'DROP EXTENSION evstore: PREPARE TRANSACTION is refused');
+is( scalar $node->psql(
+		'other', q{
+		BEGIN; DROP EXTENSION plpgsql; CREATE EXTENSION plpgsql; PREPARE TRANSACTION 'not ours';
+		COMMIT PREPARED 'not ours'}),
+	0, 'other extensions can be created and dropped in a prepared transaction');
+
 # Without events of its own, a transaction can be prepared.
 for my $end ('COMMIT', 'ROLLBACK')
 {

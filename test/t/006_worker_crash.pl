@@ -45,13 +45,15 @@ sub under_load
 	  for ('launcher', 'manager');
 }
 
-# A session that keeps the worker waiting inside its batch, and the worker's pid.
+# A session that keeps a worker waiting inside its batch, where it would write
+# to the table, and the worker's pid.
 sub hold_batch
 {
+	my ($table) = @_;
 	my $holder = $node->background_psql('postgres', on_error_stop => 0);
 	my $inside = q{FROM pg_stat_activity WHERE backend_type = 'evstore worker' AND wait_event_type = 'Lock'};
 
-	$holder->query_safe('BEGIN; LOCK TABLE ledger IN SHARE MODE');
+	$holder->query_safe("BEGIN; LOCK TABLE $table IN SHARE MODE");
 	$node->poll_query_until('postgres', "SELECT count(*) > 0 $inside")
 	  or die 'no worker came to its batch';
 	return ($holder, $node->safe_psql('postgres', "SELECT min(pid) $inside"));
@@ -84,15 +86,19 @@ for my $signal ('kill -9', 'termination')
 		my $what = "$signal of the $kind";
 		under_load($what, sub { $signals{$signal}->($what, process_pid($node, $kind)) });
 	}
-	my $what = "$signal of a worker inside its batch";
-	under_load(
-		$what,
-		sub {
-			my ($holder, $pid) = hold_batch();
+	# Inside its batch: before the events are applied, and before the checkpoint is moved.
+	for my $table ('ledger', 'evstore._checkpoint')
+	{
+		my $what = "$signal of a worker that would write to $table";
+		under_load(
+			$what,
+			sub {
+				my ($holder, $pid) = hold_batch($table);
 
-			$signals{$signal}->($what, $pid);
-			eval { $holder->quit };
-		});
+				$signals{$signal}->($what, $pid);
+				eval { $holder->quit };
+			});
+	}
 }
 
 under_load(

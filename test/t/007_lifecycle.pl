@@ -99,6 +99,9 @@ works('second', "BEGIN; $drop; COMMIT", 'DROP EXTENSION');
 lives_in('DROP EXTENSION', 'hub', 'shop');
 make_store($node, 'second');
 lives_in('CREATE EXTENSION after DROP EXTENSION', 'hub', 'second', 'shop');
+works('second', "BEGIN; $drop; CREATE EXTENSION evstore; COMMIT", 'DROP and CREATE EXTENSION');
+make_store($node, 'second');
+lives_in('DROP and CREATE EXTENSION', 'hub', 'second', 'shop');
 works('second', "BEGIN; $drop; COMMIT", 'DROP EXTENSION again');
 lives_in('DROP EXTENSION again', 'hub', 'shop');
 
@@ -195,11 +198,12 @@ for my $from ('postgres', 'hub')
 	lives_in("DROP DATABASE WITH (FORCE), from $from", 'hub', 'shop');
 }
 
-# The extension in template1, the template that nobody names.
+# The extension in template1, the template that nobody names.  A template gets
+# no processes, and its children get theirs.
 make_store($node, 'template1');
-lives_in('in template1', 'hub', 'shop', 'template1');
+sell($node, 'template1', 3);
 works('postgres', 'CREATE DATABASE child', 'CREATE DATABASE from template1');
-lives_in('CREATE DATABASE from template1', 'hub', 'shop', 'template1', 'child');
+lives_in('CREATE DATABASE from template1', 'hub', 'shop', 'child');
 works('template1', "BEGIN; $drop; COMMIT", 'DROP EXTENSION in template1');
 works('hub', 'DROP DATABASE child', 'DROP DATABASE of the child');
 works('hub', 'CREATE DATABASE child', 'CREATE DATABASE from template1 without the extension');

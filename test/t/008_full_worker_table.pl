@@ -9,7 +9,7 @@ use lib $FindBin::RealBin;
 use EvstoreTest;
 use Test::More;
 
-my $warning = qr/WARNING:  .*\n.*HINT:  .*max_worker_processes/;
+my $warning = qr/WARNING:  could not start (?:.*\n){1,2}.*HINT:  .*max_worker_processes/;
 
 my $node = start_node(
 	'main', conf => q{

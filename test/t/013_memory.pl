@@ -39,9 +39,7 @@ my $session = $node->background_psql('postgres');
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 my %reads = (
 	read_stream => q{evstore.read_stream('long')},
-	'read_stream backwards' => q{evstore.read_stream('long', backwards => true)},
-	read_events => q{evstore.read_events()},
-	'read_events of a category' => q{evstore.read_events(categories => '{long}')});
+	read_events => q{evstore.read_events()});
 
 $session->query_safe("SELECT count(*) FROM (SELECT $_ LIMIT 10) e") for values %reads;
 for my $read (sort keys %reads)

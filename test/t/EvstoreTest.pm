@@ -68,7 +68,7 @@ sub start_node
 	return $node;
 }
 
-# Make the store in a database that exists.
+# Make the store in a database that exists, with or without the extension.
 #   batch_size  of both projections, in place of the default
 sub make_store
 {
@@ -77,7 +77,7 @@ sub make_store
 
 	$node->safe_psql(
 		$db, qq{
-		CREATE EXTENSION evstore;
+		CREATE EXTENSION IF NOT EXISTS evstore;
 		SELECT evstore.create_event_table();
 		CREATE TABLE ledger ("position" bigint, stream text, amount numeric);
 		SELECT evstore.create_projection('sales', batch_size => $batch_size, query => \$\$ $sales_query \$\$);
@@ -206,8 +206,8 @@ sub _kill9
 		usleep(100_000);
 	}
 	kill 9, @left;
-	# Nobody may be there to reap the postmaster, and its number would still count as taken.
-	unlink $pidfile;
+	# Until somebody reaps the postmaster, its lock files look as if it still ran.
+	unlink $pidfile, $node->host . '/.s.PGSQL.' . $node->port . '.lock';
 	return !@left;
 }
 
