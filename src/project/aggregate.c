@@ -21,6 +21,8 @@
 #include "base/catalog.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "project/aggregate.h"
@@ -151,6 +153,39 @@ compile_pick(const char *column, bool first, const FuncCall *call,
 			   psprintf("%s(%s, %s)", first ? "LEAST" : "GREATEST", old, new));
 }
 
+/* The language that a function is written in. */
+static Oid
+get_func_language(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			language;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	language = ((Form_pg_proc) GETSTRUCT(tuple))->prolang;
+	ReleaseSysCache(tuple);
+	return language;
+}
+
+/*
+ * Can a combine function be called as an ordinary one? Some built-in ones insist
+ * on being part of an aggregate, and so may any that is written in C.
+ */
+static bool
+is_callable(const Aggref *aggregate, Oid combine)
+{
+	static const char *const built_in[] = {
+		"count", "min", "max", "sum", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor", "regr_count",
+	};
+
+	if (get_func_namespace(aggregate->aggfnoid) != PG_CATALOG_NAMESPACE)
+		return get_func_language(combine) != ClanguageId;
+	for (int i = 0; i < lengthof(built_in); i++)
+		if (strcmp(get_func_name(aggregate->aggfnoid), built_in[i]) == 0)
+			return true;
+	return false;
+}
+
 /* Any aggregate whose result is its state, by its own combine function. */
 static bool
 compile_by_combine_function(const char *column, const Aggref *aggregate, List **combinations)
@@ -168,7 +203,7 @@ compile_by_combine_function(const char *column, const Aggref *aggregate, List **
 	possible = OidIsValid(combine) && !OidIsValid(form->aggfinalfn) &&
 		form->aggtranstype != INTERNALOID;
 	ReleaseSysCache(tuple);
-	if (!possible)
+	if (!possible || !is_callable(aggregate, combine))
 		return false;
 
 	function = quote_qualified_identifier(get_namespace_name(get_func_namespace(combine)),

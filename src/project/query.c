@@ -156,6 +156,8 @@ check_range_table(const Query *query, Index *event_index)
 			refuse("subqueries in FROM", "Join tables and call functions directly.");
 		if (entry->tablesample != NULL)
 			refuse("TABLESAMPLE", "Filter with WHERE.");
+		if (entry->rtekind == RTE_JOIN && entry->alias != NULL)
+			refuse("an alias of a join", "Give each table an alias of its own.");
 		if (entry->rtekind != RTE_RELATION)
 			continue;
 		if (get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
@@ -164,6 +166,8 @@ check_range_table(const Query *query, Index *event_index)
 			continue;
 		if (entry->relkind == RELKIND_VIEW)
 			refuse("a view over an event table", "Name the event table itself.");
+		if (entry->alias != NULL && entry->alias->colnames != NIL)
+			refuse("column aliases of the event table", "Call its columns by their names.");
 		if (*event_index != 0)
 			refuse("more than one event table, or one joined with itself",
 				   "Declare one projection for each, or a statement projection.");
@@ -291,6 +295,26 @@ check_column_name(const TargetEntry *entry, List *others)
 					 errmsg("column \"%s\" stands twice in the query", entry->resname)));
 }
 
+/* Refuse "*": its columns would change with the table, and do not stand in the list as written. */
+static void
+check_no_star(const SelectStmt *select)
+{
+	ListCell   *cell;
+
+	foreach(cell, select->targetList)
+	{
+		Node	   *item = lfirst_node(ResTarget, cell)->val;
+		Node	   *last = NULL;
+
+		if (IsA(item, ColumnRef))
+			last = llast(((ColumnRef *) item)->fields);
+		else if (IsA(item, A_Indirection))
+			last = llast(((A_Indirection *) item)->indirection);
+		if (last && IsA(last, A_Star))
+			refuse("* in the select list", "Name the columns.");
+	}
+}
+
 /* What the select list turns into; lists of char *, column names quoted. */
 typedef struct SelectList
 {
@@ -315,8 +339,6 @@ compile_select_list(const Query *query, const SelectStmt *select, SelectList *li
 
 		if (entry->resjunk)
 			refuse("a GROUP BY expression that is not selected", "Add it to the select list.");
-		if (written >= list_length(select->targetList))
-			refuse("* in the select list", "Name the columns.");
 		target = list_nth_node(ResTarget, select->targetList, written++);
 		check_column_name(entry, list->columns);
 		list->columns = lappend(list->columns, pstrdup(quote_identifier(entry->resname)));
@@ -333,8 +355,7 @@ compile_select_list(const Query *query, const SelectStmt *select, SelectList *li
 			refuse(psprintf("column \"%s\", which is neither a key nor an aggregate", entry->resname),
 				   "Add it to GROUP BY.");
 	}
-	if (written != list_length(select->targetList))
-		refuse("* in the select list", "Name the columns.");
+	Assert(written == list_length(select->targetList));
 
 	foreach(cell, list->auxiliary)
 		list->columns = lappend(list->columns,
@@ -374,6 +395,7 @@ evs_query_compile(const char *sql)
 	foreach(cell, query->jointree->fromlist)
 		check_joins(lfirst(cell), event_index);
 	(void) query_tree_walker(query, check_constancy, NULL, 0);
+	check_no_star(select);
 	compile_select_list(query, select, &list);
 
 	events = rt_fetch(event_index, query->rtable);

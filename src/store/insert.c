@@ -5,8 +5,8 @@
  * Fast if plain, correct otherwise. A plain table takes events straight into
  * its heap and indexes; a table with anything that only the executor's INSERT
  * knows to do (further triggers, CHECK constraints, generated columns,
- * defaults of added columns, row-level security that binds the caller) gets
- * that INSERT, through SPI. Both leave the same rows behind.
+ * defaults of added columns, indexes other than plain B-trees, row-level
+ * security that binds the caller) gets that INSERT, through SPI. Both leave the same rows behind.
  *
  * What the direct path needs to know of a table's indexes is kept with the
  * table from one append to the next: building it costs as much as inserting.

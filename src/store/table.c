@@ -189,6 +189,43 @@ check_columns(Relation rel)
 	}
 }
 
+/*
+ * Can what is known of an index be kept from one append to the next? B-trees
+ * and hash indexes keep nothing that points elsewhere; expressions do, to
+ * functions that may be replaced. Our own index has the predicate
+ * "id IS NOT NULL".
+ */
+static bool
+index_is_plain(Relation index)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+
+	if (index->rd_rel->relam != BTREE_AM_OID && index->rd_rel->relam != HASH_AM_OID)
+		return false;
+	if (RelationGetIndexExpressions(index) != NIL)
+		return false;
+	return predicate == NIL ||
+		(list_length(predicate) == 1 && IsA(linitial(predicate), NullTest));
+}
+
+/* Are all indexes of a table such? */
+static bool
+indexes_are_plain(Relation rel)
+{
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool		plain = index_is_plain(index);
+
+		index_close(index, AccessShareLock);
+		if (!plain)
+			return false;
+	}
+	return true;
+}
+
 /* Can events go into the heap without the executor's INSERT? */
 static bool
 is_plain(Relation rel, Oid insert_function, Oid guard_function)
@@ -216,7 +253,7 @@ is_plain(Relation rel, Oid insert_function, Oid guard_function)
 			(column->atthasdef || column->attnotnull || column->attidentity))
 			return false;
 	}
-	return true;
+	return indexes_are_plain(rel);
 }
 
 /* The unique index whose columns are exactly these. */
