@@ -1,28 +1,30 @@
 # Appends per second: one event a call and ten a call, each client count, with
-# and without waiting for the disk, against a prepared bare INSERT.
+# and without waiting for the disk, against a prepared bare INSERT. The disk's
+# speed drifts from second to second, so a turn is one second and there are many.
 
-# Measure one variant: script, synchronous_commit, clients, round. One client's run is sampled by its CPU as well.
+# Measure one variant: script, synchronous_commit, clients, turn. One client's run is sampled by its CPU as well.
 append_variant() {
-	local script=$1 sync=$2 clients=$3 round=$4 events=1 tps cpu
+	local script=$1 sync=$2 clients=$3 turn=$4 events=1 tps before used
 	case $script in *ten*) events=10 ;; esac
-	cpu=$(backend_cpu)
+	before=$(backend_cpu)
 	tps=$(tps_of "$script" "$clients" "$sync")
-	sample "$script-$sync-$clients" "$round" "$(scaled "$tps" $events)"
+	sample "$script-$sync-$clients" "$turn" "$(scaled "$tps" $events)"
 	if [ "$sync-$clients" = off-1 ]; then
 		wait_clients 0
-		cpu=$(scaled "$(backend_cpu)" 1e6 1 | awk -v before="$cpu" '{ print $1 - before * 1e6 }')
-		sample "cpu-$script" "$round" "$(scaled "$cpu" 1 "$(scaled "$tps" $((BENCH_SECONDS * events)))")"
+		used=$(awk "BEGIN { print $(backend_cpu) - $before }")
+		sample "cpu-$script" "$turn" "$(scaled "$used" 1e6 "$(scaled "$tps" $((BENCH_SECONDS * events)))")"
 	fi
 }
 
-# Measure one cell of the grid, all its variants in turn, round by round: synchronous_commit, clients.
+# Measure one cell of the grid, all its variants in turn, as many seconds of each as were asked for: synchronous_commit, clients.
 append_cell() {
-	local sync=$1 clients=$2 round script
+	local sync=$1 clients=$2 turns=$((BENCH_ROUNDS * BENCH_SECONDS)) turn script
+	local BENCH_SECONDS=1
 	fresh_tables
-	for ((round = 1; round <= BENCH_ROUNDS; round++)); do
+	for ((turn = 1; turn <= turns; turn++)); do
 		for script in commit_only insert_new append_new insert_any append_any insert_events \
 			insert_ten append_ten append_ten_rows; do
-			append_variant $script "$sync" "$clients" $round
+			append_variant $script "$sync" "$clients" $turn
 		done
 	done
 }

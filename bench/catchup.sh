@@ -24,7 +24,7 @@ one_shot() {
 query_catchup() {
 	sample_rate "$1" "$2" "$3" "$(seconds_of "
 		SELECT evstore.create_projection('catchup', query => \$\$$5\$\$, event_table => '$6', batch_size => $7);
-		SELECT evstore.wait_for('catchup', timeout => '5 minutes');")"
+		CALL wait_applied('catchup');")"
 	check_equal catchup "$4" "$5"
 	sql -c "SELECT evstore.drop_projection('catchup')" > /dev/null
 }
@@ -34,7 +34,7 @@ statement_catchup() {
 	sql -c "CREATE TABLE region_totals (region text PRIMARY KEY, orders numeric, amount numeric)"
 	sample_rate "statement-$2" "$1" "$BENCH_EVENTS" "$(seconds_of "
 		SELECT evstore.create_projection('catchup', statement => \$\$$region_statement\$\$, batch_size => $2);
-		SELECT evstore.wait_for('catchup', timeout => '5 minutes');")"
+		CALL wait_applied('catchup');")"
 	check_equal region_totals region "$by_region"
 	sql -c "SELECT evstore.drop_projection('catchup')" -c "DROP TABLE region_totals" > /dev/null
 }

@@ -64,9 +64,9 @@ kept_round() {
 	kept_run kept-none "$round" "$sync"
 
 	sql -c "SELECT evstore.create_projection('orders_by_region', \$\$$by_region\$\$)" > /dev/null
-	wait_applied orders_by_region
+	sql -c "CALL wait_applied('orders_by_region')"
 	kept_run kept-one "$round" "$sync"
-	sample "kept-lag-$sync" "$round" "$(seconds_of "SELECT evstore.wait_for('orders_by_region', timeout => '5 minutes');")"
+	sample "kept-lag-$sync" "$round" "$(seconds_of "CALL wait_applied('orders_by_region');")"
 	check_equal orders_by_region region "$by_region"
 	sql -c "SELECT evstore.drop_projection('orders_by_region')" > /dev/null
 

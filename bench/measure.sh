@@ -121,12 +121,6 @@ load_events() {
 	events_loaded=yes
 }
 
-# Wait until a projection has applied all events, or stop.
-wait_applied() {
-	[ "$(sql -c "SELECT evstore.wait_for('$1', timeout => '5 minutes')")" = t ] ||
-		die "projection $1 did not catch up: $(sql -c "SELECT state, last_error FROM evstore.projections WHERE name = '$1'")"
-}
-
 # Stop if a read table differs from its query, both with one key, orders and amount: read table, key column, query.
 check_equal() {
 	local read="SELECT $2, orders, amount FROM $1" differences

@@ -3,7 +3,7 @@
 
 # Print the process ids of the workers.
 worker_pids() {
-	sql -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'evstore worker'"
+	sql -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'evstore worker' ORDER BY pid"
 }
 
 # Print the largest private memory of the given processes, in kB.
@@ -22,22 +22,30 @@ private_kb_forever() {
 	done
 }
 
-# Replace the workers by new ones, so that nothing measured before counts.
-fresh_workers() {
-	local old
-	old=$(sql -c "SELECT coalesce(string_agg(pid::text, ','), '0') FROM pg_stat_activity
-		WHERE backend_type = 'evstore worker' AND pg_terminate_backend(pid, 10000)")
-	wait_for_workers "NOT IN ($old)"
+# Have as many projections of a quiet table as there can be workers, so that all workers run and none ends.
+keep_workers_busy() {
+	local i
+	{
+		echo "SELECT evstore.create_event_table('still');"
+		for ((i = 1; i <= $(sql -c "SHOW evstore.workers"); i++)); do
+			echo "SELECT evstore.create_projection('still_$i', 'SELECT type, count(*) AS n FROM still GROUP BY type');"
+		done
+	} | sql > /dev/null
 }
 
-# Wait until there is a worker with a pid as said.
-wait_for_workers() {
-	local tries
+# Replace the workers by new ones, so that nothing measured before counts.
+fresh_workers() {
+	local pid old tries
+	old=$(worker_pids)
+	for pid in $old; do
+		sql -c "SELECT pg_terminate_backend($pid, 10000)" > /dev/null
+	done
 	for ((tries = 0; tries < 600; tries++)); do
-		[ "$(sql -c "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'evstore worker' AND pid $1")" = 0 ] || return 0
+		[ "$(sql -c "SELECT count(*) = current_setting('evstore.workers')::int FROM pg_stat_activity
+			WHERE backend_type = 'evstore worker' AND pid NOT IN (0${old:+,}$(paste -sd, <<< "$old"))")" != t ] || return 0
 		sleep 0.1
 	done
-	die "no evstore worker came up within a minute"
+	die "the evstore workers did not come up within a minute"
 }
 
 # Run both kinds of projections over all the events, one after the other, in batches of 1,000.
@@ -46,9 +54,9 @@ memory_load() {
 	CREATE TABLE region_totals (region text PRIMARY KEY, orders numeric, amount numeric);
 	SELECT evstore.create_projection('by_statement', statement => \$\$$region_statement\$\$, batch_size => 1000);
 	EOF
-	wait_applied by_statement
+	sql -c "CALL wait_applied('by_statement')"
 	sql -c "SELECT evstore.create_projection('by_query', query => \$\$$by_region\$\$, batch_size => 1000)" > /dev/null
-	wait_applied by_query
+	sql -c "CALL wait_applied('by_query')"
 	sql > /dev/null <<-EOF
 	SELECT evstore.drop_projection('by_statement');
 	SELECT evstore.drop_projection('by_query');
@@ -64,6 +72,7 @@ section_memory() {
 	row memory-once "worker, private memory: after the events twice" "MB"
 	row memory-again "worker, private memory: after the events four times" "MB" memory-once "1.0 (flat)"
 	load_events
+	keep_workers_busy
 	for ((round = 1; round <= BENCH_ROUNDS; round++)); do
 		fresh_workers
 		pids=$(worker_pids)

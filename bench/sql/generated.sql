@@ -1,5 +1,6 @@
 -- A table "generated" of :events orders in :events/5 streams of five events
 -- each, the streams interleaved; ten regions, :events/20 customers.
+SELECT setseed(0.5) \g /dev/null
 CREATE UNLOGGED TABLE generated AS
 	SELECT 'order-' || i % (:events / 5) AS stream, i / (:events / 5) + 1 AS version, 'OrderPlaced'::text AS type,
 		jsonb_build_object('order', i, 'customer', 'customer-' || (random() * :events / 20)::int,

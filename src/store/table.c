@@ -205,7 +205,8 @@ index_is_plain(Relation index)
 	if (RelationGetIndexExpressions(index) != NIL)
 		return false;
 	return predicate == NIL ||
-		(list_length(predicate) == 1 && IsA(linitial(predicate), NullTest));
+		(list_length(predicate) == 1 && IsA(linitial(predicate), NullTest) &&
+		 IsA(linitial_node(NullTest, predicate)->arg, Var));
 }
 
 /* Are all indexes of a table such? */

@@ -30,15 +30,16 @@ my $committed = sell($primary, 'postgres', 3);
 $primary->wait_for_catchup($standby);
 
 my %refused = (
-	'append' => [ q{SELECT evstore.append('a', 'T', '{}')}, '25006' ],
-	'append of many events' => [ q{SELECT evstore.append('a', evstore.events('[{"type": "T", "data": {}}]'))}, '25006' ],
-	'INSERT' => [ q{INSERT INTO events (stream, type, data) VALUES ('a', 'T', '{}')}, '25006' ],
-	'create_event_table' => [ q{SELECT evstore.create_event_table('more')}, '25006' ],
-	'create_projection' => [ q{SELECT evstore.create_projection('p', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')}, '25006' ],
-	'drop_projection' => [ q{SELECT evstore.drop_projection('sales')}, '25006' ]);
-fails_with($standby, 'postgres', @{ $refused{$_} }, qr//, "on the standby $_ is refused") for sort keys %refused;
-fails_with($standby, 'postgres', 'SELECT evstore.read_events()', '0A000', qr/recovery.*HINT:  Ask the primary/s,
-	'on the standby read_events says why it cannot tell');
+	'append' => q{SELECT evstore.append('a', 'T', '{}')},
+	'append of many events' => q{SELECT evstore.append('a', evstore.events('[{"type": "T", "data": {}}]'))},
+	'INSERT' => q{INSERT INTO events (stream, type, data) VALUES ('a', 'T', '{}')},
+	'create_event_table' => q{SELECT evstore.create_event_table('more')},
+	'create_projection' => q{SELECT evstore.create_projection('p', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')},
+	'drop_projection' => q{SELECT evstore.drop_projection('sales')});
+fails_with($standby, 'postgres', $refused{$_}, '25006', "on the standby $_ is refused")
+  for sort keys %refused;
+fails_with($standby, 'postgres', 'SELECT evstore.read_events()', '0A000',
+	'on the standby read_events says why it cannot tell', qr/recovery.*HINT:  Ask the primary/s);
 
 is($standby->safe_psql('postgres', 'SELECT count(*), max("position") FROM events'),
 	"63|$committed", 'on the standby the events can be selected');
@@ -48,6 +49,8 @@ is( $standby->safe_psql('postgres', q{
 	'7|1|7|7', 'on the standby a stream can be read');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM sales'),
 	'3', 'on the standby the read tables can be selected');
+is($standby->safe_psql('postgres', 'SELECT count(*), count("position"), count(head) FROM evstore.projections'),
+	'2|2|0', 'on the standby the status view shows what is known there');
 is($standby->safe_psql('postgres', process_count('worker')),
 	'0', 'on the standby no worker runs');
 

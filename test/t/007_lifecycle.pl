@@ -52,7 +52,7 @@ sub fails
 	my ($from, $sql, $sqlstate, $cell) = @_;
 	my $began = time;
 
-	fails_with($node, $from, $sql, $sqlstate, qr//, "$cell: fails");
+	fails_with($node, $from, $sql, $sqlstate, "$cell: fails");
 	cmp_ok(time - $began, '<', $at_once, "$cell: at once");
 }
 

@@ -44,11 +44,11 @@ our @EXPORT = qw(
   kill_postmaster kill_server
 );
 
-# Sums and counts by region, as the store's query projection keeps them.
-our $sales_query = q{
+# What the tables of the two projections must be equal to.
+my $sales_query = q{
 	SELECT data->>'region' AS region, count(*) AS sales, sum((data->>'amount')::numeric) AS amount
 	FROM events GROUP BY data->>'region'};
-our $ledger_query = q{
+my $ledger_query = q{
 	SELECT "position", stream, (data->>'amount')::numeric AS amount FROM events};
 
 # Start a server that preloads evstore.
@@ -100,6 +100,18 @@ sub sell
 	return $node->safe_psql($db, "SELECT sell($n)");
 }
 
+# SQL for the rows that a projection's table has too many or too few.
+sub _differences
+{
+	my ($table, $columns, $query) = @_;
+	my $kept = "SELECT $columns FROM $table";
+
+	return qq{
+		SELECT '$table has ' || r::text AS difference FROM (($kept) EXCEPT ALL ($query)) r
+		UNION ALL
+		SELECT '$table lacks ' || r::text FROM (($query) EXCEPT ALL ($kept)) r};
+}
+
 # The store's projections catch up with the last event, and then every row of
 # their tables is what the query over the whole log gives: once, and no other.
 sub follows
@@ -107,36 +119,31 @@ sub follows
 	my ($node, $db, $test_name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	my $differences = join ' UNION ALL ', map {
-		my ($table, $columns, $query) = @$_;
-		my $kept = "SELECT $columns FROM $table";
-		(   "SELECT '$table has ' || r::text AS difference FROM (($kept) EXCEPT ALL ($query)) r",
-			"SELECT '$table lacks ' || r::text FROM (($query) EXCEPT ALL ($kept)) r")
-	  } ([ 'sales', 'region, sales, amount', $sales_query ],
-		[ 'ledger', '"position", stream, amount', $ledger_query ]);
-
+	my $differences = join ' UNION ALL ',
+	  _differences('sales', 'region, sales, amount', $sales_query),
+	  _differences('ledger', '"position", stream, amount', $ledger_query);
 	my ($rc, $out, $err) = $node->psql(
 		$db, qq{
 		SELECT evstore.wait_for('sales') AND evstore.wait_for('ledger');
 		SELECT count(*) > 0 FROM events;
 		SELECT difference FROM ($differences) d ORDER BY 1 LIMIT 20;});
 	my $right = is("$out$err", "t\nt", $test_name);
+
 	diag $node->safe_psql($db,
 		'SELECT name, state, "position", head, failures, last_error FROM evstore.projections')
 	  if $rc == 0 && !$right;
 	return $right;
 }
 
-# The SQL fails with this SQLSTATE and with a message that matches.
+# The SQL fails with this SQLSTATE, and says (DETAIL and HINT included) something that matches.
 sub fails_with
 {
-	my ($node, $db, $sql, $sqlstate, $pattern, $test_name) = @_;
+	my ($node, $db, $sql, $sqlstate, $test_name, $pattern) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	my (undef, $out, $err) =
+	my (undef, undef, $err) =
 	  $node->psql($db, $sql, extra_params => [ '-v', 'VERBOSITY=verbose' ]);
-	# Two lines in the server's words, and where in its source they come from.
-	$err =~ s/^LOCATION:.*\n?//mg;
+	$pattern = qr// unless defined $pattern;
 	return like($err, qr/(?:ERROR|FATAL):  \Q$sqlstate\E: .*$pattern/s, $test_name);
 }
 
