@@ -52,7 +52,8 @@ INSERT INTO query (name, query) VALUES
 		every(version > 1) AS every_later
 	FROM events GROUP BY data->>'country'$$),
 ('bits', $$
-	SELECT stream, bit_and((data->>'total')::integer) AS all_bits, bit_or((data->>'total')::integer) AS any_bit
+	SELECT stream, bit_and((data->>'total')::integer) AS all_bits, bit_or((data->>'total')::integer) AS any_bit,
+		bit_xor((data->>'total')::integer) AS odd_bits, regr_count((data->>'total')::float8, version) AS pairs
 	FROM events GROUP BY stream$$),
 ('firsts_and_lasts', $$
 	SELECT stream, evstore.first(type, position) AS began, evstore.last(type, position) AS status,

@@ -82,7 +82,9 @@ CALL refuse(ARRAY[
 	$$SELECT e.stream, count(*) AS n FROM events e, LATERAL (SELECT max(version) AS last FROM events i WHERE i.stream = e.stream) m GROUP BY e.stream$$,
 	$$SELECT e.stream, count(*) AS n FROM events e JOIN orders o USING (stream) GROUP BY e.stream$$,
 	$$SELECT e.stream, count(*) AS n FROM events e JOIN passing p ON p.code = e.type GROUP BY e.stream$$,
-	$$SELECT e.stream, count(*) AS n FROM events e, evstore.read_stream(e.stream) r GROUP BY e.stream$$]);
+	$$SELECT e.stream, count(*) AS n FROM events e, evstore.read_stream(e.stream) r GROUP BY e.stream$$,
+	$$SELECT e.version, count(*) AS n FROM events e (version, position) GROUP BY e.version$$,
+	$$SELECT j.stream, count(*) AS n FROM (events e JOIN country c ON c.code = e.type) j GROUP BY j.stream$$]);
 
 -- Subqueries
 CALL refuse(ARRAY[
@@ -106,6 +108,7 @@ CALL refuse(ARRAY[
 	$$SELECT stream, rank(1) WITHIN GROUP (ORDER BY version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, stddev(version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, corr(version, version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, range_intersect_agg(int8range(version, NULL)) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, without_combine(version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, max(version ORDER BY position) AS n FROM events GROUP BY stream$$]);
 
@@ -118,6 +121,8 @@ CALL refuse(ARRAY[
 	$$SELECT stream, coalesce(sum(version), 0) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, lower(stream) AS l, count(*) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, 1 AS one, count(*) AS n FROM events GROUP BY stream$$,
+	$$SELECT *, count(*) AS n FROM events GROUP BY position$$,
+	$$SELECT e.type, e.*, count(*) AS n FROM events e GROUP BY e.type, e.position$$,
 	$$SELECT stream, stream AS again, count(*) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, count(*) AS stream FROM events GROUP BY stream$$,
 	$$SELECT stream, sum(version), sum(position) FROM events GROUP BY stream$$,

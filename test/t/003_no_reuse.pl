@@ -17,7 +17,6 @@ synchronous_commit = off
 wal_writer_delay = 10s
 full_page_writes = off
 autovacuum = off
-max_connections = 20
 });
 my @databases = ('postgres', 'second');
 
@@ -34,13 +33,16 @@ $node->safe_psql(
 my %highest = map { $_ => 0 } @databases;    # the highest position that a client has seen
 my $lost = 0;                                # events that were acknowledged and are gone
 
+my @sessions;
+
 # Append a little in a session: committed, rolled back, and left open. True if the positions rose.
 sub append_some
 {
 	my ($db) = @_;
-	my $session = $node->background_psql($db);
+	my $session = $node->background_psql($db, on_error_stop => 0);
 	my $rose = 1;
 
+	push @sessions, $session;
 	for my $append (
 		[ 1, q{SELECT "position" FROM evstore.append('a', batch(1))} ],
 		[ 3, q{SELECT "position" FROM evstore.append('a', batch(3))} ],
@@ -89,32 +91,35 @@ sub use_up_reserve
 	return;
 }
 
-my %ways = (
-	'kill -9' => sub { kill_server($node); $node->start },
-	'an immediate stop' => sub { $node->stop('immediate'); $node->start },
-	'a restart' => sub { $node->restart });
-
-for my $turn ('kill -9', 'a reserve used up and kill -9', 'an immediate stop', 'a restart', 'kill -9')
+my $crash = sub { kill_server($node); $node->start };
+my @turns = (
+	[ 'kill -9' => $crash ],
+	[ 'kill -9 with the reserve used up' => $crash, \&use_up_reserve ],
+	[ 'an immediate stop' => sub { $node->stop('immediate'); $node->start } ],
+	[ 'a restart' => sub { $node->restart } ],
+	[ 'another kill -9' => $crash ]);
+for my $turn (@turns)
 {
-	my ($way) = $turn =~ /(?:.* and )?(.*)/;
+	my ($what, $end, $prepare) = @$turn;
 
-	if ($turn =~ /reserve/)
+	if ($prepare)
 	{
-		use_up_reserve($_) for @databases;
+		$prepare->($_) for @databases;
 	}
-	my %appended = map { $_ => append_some($_) } @databases;
+	my %rose = map { $_ => append_some($_) } @databases;
 	my %before = map { $_ => stored($_) } @databases;
-	$ways{$way}->();
+	$end->();
+	eval { $_->quit } for splice @sessions;
 	for my $db (@databases)
 	{
 		$lost += $before{$db} - stored($db);
 		my $next = $node->safe_psql($db, q{SELECT "position" FROM evstore.append('d', 'Added', '{}')});
 
-		ok($appended{$db}, "$db, before $turn: positions rise");
-		cmp_ok($next, '>', $highest{$db}, "$db, after $turn: the next position is above all that were handed out");
+		ok($rose{$db}, "$db, before $what: positions rise");
+		cmp_ok($next, '>', $highest{$db}, "$db, after $what: the next position is above all that were handed out");
 		$highest{$db} = $next;
-		is($node->safe_psql($db, "SELECT max(\"position\") FROM evstore.read_events()"),
-			$next, "$db, after $turn: the mark moves on");
+		is($node->safe_psql($db, 'SELECT max("position") FROM evstore.read_events()'),
+			$next, "$db, after $what: the mark moves on");
 	}
 }
 cmp_ok($lost, '>', 0, 'the test is worth something: commits were lost in the crashes');

@@ -66,11 +66,7 @@ sub lives_in
 		q{SELECT string_agg(coalesce(datname, 'a dropped database'), ' ' ORDER BY datname)
 			FROM pg_stat_activity WHERE backend_type = 'evstore manager'},
 		"$cell: managers where they should be", join(' ', sort @databases));
-	for my $db (@databases)
-	{
-		sell($node, $db, 3);
-		follows($node, $db, "$cell: the projections of $db go on");
-	}
+	follows($node, $_, "$cell: the projections of $_ go on", 3) for @databases;
 }
 
 # CREATE EXTENSION.  The second database's manager shows that the launcher has
@@ -102,15 +98,17 @@ lives_in('CREATE EXTENSION after DROP EXTENSION', 'hub', 'second', 'shop');
 works('second', "BEGIN; $drop; CREATE EXTENSION evstore; COMMIT", 'DROP and CREATE EXTENSION');
 make_store($node, 'second');
 lives_in('DROP and CREATE EXTENSION', 'hub', 'second', 'shop');
-works('second', "BEGIN; $drop; COMMIT", 'DROP EXTENSION again');
-lives_in('DROP EXTENSION again', 'hub', 'shop');
+works('second', "BEGIN; $drop; COMMIT; CREATE EXTENSION evstore", 'DROP EXTENSION, then CREATE EXTENSION');
+process_pid($node, 'manager', 'second');
+works('second', 'DROP SCHEMA evstore CASCADE', 'DROP SCHEMA evstore CASCADE');
+lives_in('DROP SCHEMA evstore CASCADE', 'hub', 'shop');
 
 # The commands on a whole database cannot be in a transaction block.  They fail
 # at once for a reason of their own, or while core waits for a foreign session.
 my %failing = (
 	'DROP DATABASE' => [
-		[ 'DROP DATABASE shop', '42501', q{SET ROLE nobody} ],
-		[ 'DROP DATABASE shop', '25001', q{BEGIN} ],
+		[ 'DROP DATABASE shop', '42501', 'SET ROLE nobody' ],
+		[ 'DROP DATABASE shop', '25001', 'BEGIN' ],
 		[ 'DROP DATABASE shop', '57014', 'foreign session' ] ],
 	'RENAME' => [
 		[ 'ALTER DATABASE shop RENAME TO hub', '42P04', '' ],
@@ -134,7 +132,11 @@ for my $command (sort keys %failing)
 			my $cell = "$command, from $from, " . ($circumstance || 'refused');
 			my $before = $circumstance eq 'foreign session' ? q{SET statement_timeout = '300ms'} : $circumstance;
 
+			my $manager = process_pid($node, 'manager', 'shop');
+
 			fails($from, "$before;\n$sql", $sqlstate, $cell);
+			is(process_pid($node, 'manager', 'shop'), $manager, "$cell: disturbs nobody")
+			  if $sqlstate eq '42501';
 			lives_in($cell, 'hub', 'shop');
 		}
 	}
@@ -174,6 +176,14 @@ works('postgres', 'DROP DATABASE copy1', 'DROP DATABASE, from postgres');
 lives_in('DROP DATABASE, from postgres', 'hub', 'shop', 'copy2', 'copy3');
 works('hub', 'DROP DATABASE copy2', 'DROP DATABASE, from hub');
 lives_in('DROP DATABASE, from hub', 'hub', 'shop', 'copy3');
+
+# A database that goes before the launcher has looked at it, with the extension or without.
+for my $template ('shop', 'template1')
+{
+	works('postgres', "CREATE DATABASE brief TEMPLATE $template;\nDROP DATABASE brief;\n" x 3,
+		"CREATE and DROP DATABASE at once, from $template");
+}
+lives_in('CREATE and DROP DATABASE at once', 'hub', 'shop', 'copy3');
 
 # A worker in the middle of a long batch does not delay it either.
 $node->safe_psql(

@@ -114,16 +114,17 @@ sub _differences
 
 # The store's projections catch up with the last event, and then every row of
 # their tables is what the query over the whole log gives: once, and no other.
+# If a number is given, so many events are appended first.
 sub follows
 {
-	my ($node, $db, $test_name) = @_;
+	my ($node, $db, $test_name, $n) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	my $differences = join ' UNION ALL ',
 	  _differences('sales', 'region, sales, amount', $sales_query),
 	  _differences('ledger', '"position", stream, amount', $ledger_query);
 	my ($rc, $out, $err) = $node->psql(
-		$db, qq{
+		$db, ($n ? "DO 'BEGIN PERFORM sell($n); END'" : '') . qq{;
 		SELECT evstore.wait_for('sales') AND evstore.wait_for('ledger');
 		SELECT count(*) > 0 FROM events;
 		SELECT difference FROM ($differences) d ORDER BY 1 LIMIT 20;});
