@@ -16,6 +16,8 @@
 #include "project/progress.h"
 #include "project/projection.h"
 #include "server/hooks.h"
+#include "store/alter.h"
+#include "store/door.h"
 #include "store/guard.h"
 #include "store/insert.h"
 #include "store/position.h"
@@ -45,6 +47,8 @@ static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_table_xact,
 	&evs_insert_xact,
 	&evs_guard_xact,
+	&evs_alter_xact,
+	&evs_door_xact,
 	&evs_projection_xact,
 	&evs_lifecycle_xact,
 };

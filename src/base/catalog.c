@@ -11,9 +11,12 @@
 #include "access/htup_details.h"
 #include "base/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -95,6 +98,23 @@ evs_catalog(void)
 				 errmsg("extension \"%s\" is not installed in this database", EVS_EXTENSION),
 				 errhint("Run CREATE EXTENSION %s.", EVS_EXTENSION)));
 	return found;
+}
+
+/*
+ * The extension's objects, kept from being dropped until the transaction ends;
+ * NULL where they are not. Waits for a DROP EXTENSION that is under way.
+ */
+const EvsCatalog *
+evs_catalog_lock(void)
+{
+	Oid			extension = get_extension_oid(EVS_EXTENSION, true);
+
+	if (!OidIsValid(extension))
+		return NULL;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	if (get_extension_oid(EVS_EXTENSION, true) != extension)
+		return NULL;
+	return evs_catalog_find();
 }
 
 /* Have changes noticed; called once, from _PG_init. */

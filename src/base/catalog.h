@@ -18,6 +18,7 @@ typedef struct EvsCatalog
 
 extern const EvsCatalog *evs_catalog_find(void);
 extern const EvsCatalog *evs_catalog(void);
+extern const EvsCatalog *evs_catalog_lock(void);
 extern void evs_catalog_install(void);
 
 #endif							/* EVSTORE_CATALOG_H */

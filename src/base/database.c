@@ -88,11 +88,21 @@ evs_database_find(Oid database)
 	return slot;
 }
 
-/* The database in a slot, InvalidOid if it is free; the caller holds evs_lock(). */
-Oid
-evs_database_oid(EvsDatabaseSlot slot)
+/* Oids of the databases that have a slot. */
+List *
+evs_database_list(void)
 {
-	return shared_databases[slot];
+	Oid		   *oids = palloc_array(Oid, evs_max_databases);
+	List	   *list = NIL;
+
+	LWLockAcquire(evs_lock(), LW_SHARED);
+	memcpy(oids, shared_databases, evs_max_databases * sizeof(Oid));
+	LWLockRelease(evs_lock());
+	for (int i = 0; i < evs_max_databases; i++)
+		if (OidIsValid(oids[i]))
+			list = lappend_oid(list, oids[i]);
+	pfree(oids);
+	return list;
 }
 
 /* Give back the slot of a database that is gone. */

@@ -6,6 +6,7 @@
 #define EVSTORE_DATABASE_H
 
 #include "base/shmem.h"
+#include "nodes/pg_list.h"
 
 #define EVS_NO_DATABASE (-1)
 
@@ -13,7 +14,7 @@ extern const EvsShmemPart evs_database_shmem;
 
 extern EvsDatabaseSlot evs_database_slot(void);
 extern EvsDatabaseSlot evs_database_find(Oid database);
-extern Oid	evs_database_oid(EvsDatabaseSlot slot);
+extern List *evs_database_list(void);
 extern void evs_database_forget(Oid database);
 
 #endif							/* EVSTORE_DATABASE_H */

@@ -128,6 +128,7 @@ check_applicable(const EvsProjection *projection)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
+	evs_projection_check_policies(projection->event_table, projection->owner);
 	if (!OidIsValid(projection->read_table))
 		return;
 	if (get_rel_name(projection->read_table) == NULL)
@@ -339,9 +340,11 @@ evs_lag_seconds(PG_FUNCTION_ARGS)
 {
 	TimestampTz recorded_at;
 
-	/* The view that asks outlives a table that is gone. */
+	/* The view that asks outlives a table that is gone, and is open to who may not read the table. */
 	if (!evs_table_is_event_table(PG_GETARG_OID(0)) ||
-		next_event(PG_GETARG_OID(0), PG_GETARG_INT64(1), &recorded_at) == 0)
+		pg_class_aclcheck(PG_GETARG_OID(0), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		PG_RETURN_NULL();
+	if (next_event(PG_GETARG_OID(0), PG_GETARG_INT64(1), &recorded_at) == 0)
 		PG_RETURN_FLOAT8(0);
 	PG_RETURN_FLOAT8(Max(GetCurrentTimestamp() - recorded_at, 0) / (double) USECS_PER_SEC);
 }

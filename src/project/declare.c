@@ -160,6 +160,7 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query reads another event table than the one given")));
+	evs_projection_check_policies(query->event_table, projection->owner);
 	projection->settings = evs_owner_capture_settings(false);
 	projection->event_table = query->event_table;
 	projection->columns = query->columns;
@@ -179,6 +180,7 @@ declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
 	projection->event_table = evs_table_argument(fcinfo, ARG_EVENT_TABLE);
 	(void) evs_table_open(projection->event_table, AccessShareLock, &rel);
 	evs_table_close(rel);
+	evs_projection_check_policies(projection->event_table, projection->owner);
 	evs_statement_check(projection->definition);
 	if (read_table)
 		projection->read_table =

@@ -328,7 +328,12 @@ evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left <= 0)
 			break;
-		(void) ConditionVariableTimedSleep(moved, left, EVS_WAIT_EVENT("EvstoreWaitFor"));
+		if (!ConditionVariableTimedSleep(moved, left, EVS_WAIT_EVENT("EvstoreWaitFor")) && !known)
+		{
+			/* Projections came or went: the caller looks whether this one still exists. */
+			result = EVS_WAIT_GONE;
+			break;
+		}
 	}
 	ConditionVariableCancelSleep();
 	return result;

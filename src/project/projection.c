@@ -26,6 +26,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "project/generation.h"
 #include "project/projection.h"
@@ -33,6 +34,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 /* Did this transaction change what projections there are? */
 static bool definitions_changed = false;
@@ -185,6 +187,47 @@ batch_view(int id)
 	return psprintf("evstore._batch_%d", id);
 }
 
+/*
+ * Make the view. Its text is the caller's, and parsing can already run code (a
+ * literal of a domain runs the domain's check), so the caller creates it, where
+ * the caller may; only then does the extension's owner take it over.
+ */
+static void
+create_batch_view(const EvsProjection *projection, const char *select)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(projection->read_table));
+	char	   *view = psprintf("_batch_%d", projection->id);
+	const char *made = quote_qualified_identifier(schema, view);
+	EvsOwnerFrame frame;
+
+	evs_owner_begin(&frame, GetUserId(), NULL);
+	if (SPI_execute(psprintf("CREATE VIEW %s WITH (security_invoker = true) AS %s", made, select),
+					false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not create view %s", made);
+	evs_owner_end(&frame);
+
+	run(psprintf("ALTER VIEW %s OWNER TO %s", made,
+				 quote_identifier(GetUserNameFromId(evs_catalog()->owner, false))),
+		0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	if (strcmp(schema, EVS_EXTENSION) != 0)
+		run(psprintf("ALTER VIEW %s SET SCHEMA " EVS_EXTENSION, made), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	run(psprintf("GRANT SELECT ON %s TO PUBLIC", batch_view(projection->id)),
+		0, NULL, NULL, NULL, SPI_OK_UTILITY);
+}
+
+/* Refuse an owner from whom policies hide events: what is seen today need not be tomorrow. */
+void
+evs_projection_check_policies(Oid event_table, Oid owner)
+{
+	if (check_enable_rls(event_table, owner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row-level security of event table \"%s\" binds role \"%s\"",
+						get_rel_name(event_table), GetUserNameFromId(owner, false)),
+				 errdetail("A projection applies every event once, or misses it for ever."),
+				 errhint("Have the table's owner, or a role with BYPASSRLS, own the projection.")));
+}
+
 /* Add a projection; "select" is its query over a batch, NULL for a statement. Call inside SPI. */
 void
 evs_projection_insert(EvsProjection *projection, const char *select)
@@ -221,12 +264,7 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 	projection->id = DatumGetInt32(column(1, &isnull));
 
 	if (projection->is_query)
-	{
-		run(psprintf("CREATE VIEW %s WITH (security_invoker = true) AS %s",
-					 batch_view(projection->id), select), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
-		run(psprintf("GRANT SELECT ON %s TO PUBLIC", batch_view(projection->id)),
-			0, NULL, NULL, NULL, SPI_OK_UTILITY);
-	}
+		create_batch_view(projection, select);
 	note_change();
 }
 
@@ -237,8 +275,9 @@ evs_projection_delete(const EvsProjection *projection)
 	/* Waits for a batch that is being applied, and keeps the next one out. */
 	run_for("DELETE FROM evstore._checkpoint WHERE projection = $1", projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1", projection->id, SPI_OK_DELETE);
+	/* Nobody but a batch has any use for the view, and nobody shall keep it from going. */
 	if (projection->is_query)
-		run(psprintf("DROP VIEW IF EXISTS %s", batch_view(projection->id)),
+		run(psprintf("DROP VIEW IF EXISTS %s CASCADE", batch_view(projection->id)),
 			0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	note_change();
 }

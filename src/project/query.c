@@ -20,9 +20,11 @@
  */
 #include "evstore.h"
 
+#include "base/catalog.h"
 #include "base/owner.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -208,19 +210,36 @@ check_joins(Node *tree, Index event_index)
 	check_joins(join->rarg, event_index);
 }
 
-/* Is this a function whose answer depends on when it is called? */
+/*
+ * STABLE functions of PostgreSQL's whose answer is the session's or the
+ * transaction's: constant within a batch, another in the next.
+ */
+static const char *const of_the_moment[] = {
+	"now", "transaction_timestamp", "statement_timestamp",
+	"txid_current", "txid_current_if_assigned", "txid_current_snapshot",
+	"pg_current_xact_id", "pg_current_xact_id_if_assigned", "pg_current_snapshot",
+	"pg_backend_pid", "current_setting", "current_query", "current_schema", "current_schemas",
+	"inet_client_addr", "inet_client_port", "inet_server_addr", "inet_server_port",
+	"pg_postmaster_start_time", "pg_conf_load_time",
+};
+
+/* Is this a function whose answer depends on when and where it is called? */
 static bool
 is_inconstant(Oid function, void *context)
 {
-	Oid		   *found = context;
+	Oid			schema = get_func_namespace(function);
+	char	   *name = get_func_name(function);
+	bool		inconstant = func_volatile(function) == PROVOLATILE_VOLATILE ||
+		function == F_AGE_TIMESTAMP || function == F_AGE_TIMESTAMPTZ;
 
-	if (func_volatile(function) != PROVOLATILE_VOLATILE &&
-		function != F_NOW && function != F_TRANSACTION_TIMESTAMP &&
-		function != F_STATEMENT_TIMESTAMP &&
-		function != F_AGE_TIMESTAMP && function != F_AGE_TIMESTAMPTZ)
-		return false;
-	*found = function;
-	return true;
+	if (schema == PG_CATALOG_NAMESPACE)
+		for (int i = 0; i < lengthof(of_the_moment) && !inconstant; i++)
+			inconstant = strcmp(name, of_the_moment[i]) == 0;
+	else if (schema == evs_catalog()->schema)
+		inconstant = inconstant || get_func_prokind(function) != PROKIND_AGGREGATE;
+	if (inconstant)
+		*(Oid *) context = function;
+	return inconstant;
 }
 
 /* Find and refuse what is not the same at every time. */

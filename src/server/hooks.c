@@ -11,6 +11,8 @@
 #include "executor/executor.h"
 #include "project/projection.h"
 #include "server/hooks.h"
+#include "store/alter.h"
+#include "store/door.h"
 #include "store/guard.h"
 #include "tcop/utility.h"
 #include "work/lifecycle.h"
@@ -46,7 +48,7 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 				   ProcessUtilityContext context, ParamListInfo params,
 				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	evs_guard_check_utility(pstmt->utilityStmt);
+	evs_alter_check_utility(pstmt->utilityStmt);
 	evs_projection_check_utility(pstmt->utilityStmt);
 	evs_lifecycle_before_utility(pstmt->utilityStmt);
 
@@ -55,7 +57,8 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 
-	evs_guard_write_log();
+	evs_alter_check_touched();
+	evs_door_write_log();
 }
 
 /* Enter the chains; called once, from _PG_init. */

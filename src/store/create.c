@@ -11,6 +11,7 @@
 #include "base/shmem.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -186,6 +187,11 @@ evs_protect(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not an ordinary table", get_rel_name(relid))));
+	if (has_subclass(relid) || has_superclass(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" takes part in inheritance", get_rel_name(relid)),
+				 errdetail("Rows of its parents and children would not be guarded.")));
 	if (evs_table_is_guarded(relid))
 		PG_RETURN_VOID();
 

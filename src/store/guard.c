@@ -13,10 +13,11 @@
  *	objects		dropping or truncating the table or a part of it, by whatever
  *				command: DROP TABLE, DROP SCHEMA CASCADE, DROP OWNED ...
  *	statements	ALTER TABLE and its like, where objects cannot tell a harmless
- *				change from a harmful one
+ *				change from a harmful one; by name, before they run, for the
+ *				sake of a clear message, and by what they did, after: a name
+ *				can come to mean another table while a statement waits
  *
- * evstore.maintenance opens all of them for a superuser, and what is done then
- * is recorded in evstore.maintenance_log, in the same transaction.
+ * This file has the first three, alter.c the fourth; door.c opens all of them.
  */
 #include "evstore.h"
 
@@ -25,149 +26,38 @@
 #include "access/table.h"
 #include "base/catalog.h"
 #include "base/errors.h"
-#include "base/owner.h"
-#include "base/settings.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "parser/parse_relation.h"
+#include "store/alter.h"
+#include "store/door.h"
 #include "store/guard.h"
 #include "store/table.h"
-#include "tcop/utility.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-/* What was done under evstore.maintenance and is not in the log yet. */
-typedef struct Note
-{
-	const char *command;
-	const char *target;
-} Note;
+/* The extension itself is being dropped, and its own tables with it. */
+static bool extension_going = false;
 
-static List *notes = NIL;		/* of Note, in the transaction's memory */
-
-/* What was noted and not written was rolled back with its transaction. */
+/* However it ended. */
 static void
 guard_finished(bool committed)
 {
-	notes = NIL;
+	extension_going = false;
 }
 
 const EvsXactSubscriber evs_guard_xact = {.finished = guard_finished};
-
-/* Is the door open? The setting alone does not open it: it may be inherited. */
-static bool
-maintenance_open(void)
-{
-	return evs_maintenance && superuser();
-}
-
-/* Qualified name of a relation, for messages and the log. */
-static const char *
-target_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
-/* Remember a change of a guarded table for the log: once a statement, however many parts it has. */
-static void
-note(const char *command, const char *target)
-{
-	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
-	ListCell   *cell;
-	Note	   *made;
-
-	foreach(cell, notes)
-	{
-		if (strcmp(((Note *) lfirst(cell))->target, target) == 0)
-		{
-			MemoryContextSwitchTo(caller);
-			return;
-		}
-	}
-	made = palloc_object(Note);
-	made->command = pstrdup(command);
-	made->target = pstrdup(target);
-	notes = lappend(notes, made);
-	MemoryContextSwitchTo(caller);
-}
-
-/* Refuse a change of a guarded table, or, if the door is open, note it. */
-static void
-refuse(const char *command, Oid relid)
-{
-	const char *target = target_name(relid);
-
-	if (maintenance_open())
-	{
-		note(command, target);
-		return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_EVS_APPEND_ONLY),
-			 errmsg("cannot execute %s on append-only table %s", command, target),
-			 evs_table_is_event_table(relid) ?
-			 errdetail("Events are history: they are added, never changed or removed.") : 0,
-			 errhint("A superuser can set evstore.maintenance to change it all the same, on the record.")));
-}
-
-/* Refuse to drop a guarded table unless the door is open. */
-void
-evs_guard_check_drop(Oid relid)
-{
-	if (!maintenance_open())
-		refuse("DROP TABLE", relid);
-}
-
-/* Write what was noted into evstore.maintenance_log. */
-void
-evs_guard_write_log(void)
-{
-	List	   *pending = notes;
-	ListCell   *cell;
-	EvsOwnerFrame frame;
-	Oid			types[] = {NAMEOID, TEXTOID, TEXTOID};
-	Datum		role;
-
-	if (pending == NIL)
-		return;
-	notes = NIL;
-	if (evs_catalog_find() == NULL)
-		return;
-
-	role = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
-	SPI_connect();
-	evs_owner_begin_extension(&frame);
-	foreach(cell, pending)
-	{
-		Note	   *pending_note = lfirst(cell);
-		Datum		values[] = {role, CStringGetTextDatum(pending_note->command),
-		CStringGetTextDatum(pending_note->target)};
-
-		if (SPI_execute_with_args("INSERT INTO evstore.maintenance_log (acting_role, command, target)"
-								  " VALUES ($1, $2, $3)",
-								  lengthof(types), types, values, NULL, false, 0) != SPI_OK_INSERT)
-			elog(ERROR, "could not write evstore.maintenance_log");
-	}
-	evs_owner_end(&frame);
-	SPI_finish();
-}
 
 PG_FUNCTION_INFO_V1(evs_guard_trigger);
 
@@ -194,13 +84,13 @@ evs_guard_trigger(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
 	{
-		refuse(command, RelationGetRelid(trigger->tg_relation));
-		evs_guard_write_log();
+		evs_door_refuse(command, RelationGetRelid(trigger->tg_relation));
+		evs_door_write_log();
 		return PointerGetDatum(NULL);
 	}
 	/* The log has the statement; its rows need not each be in it. */
-	if (!maintenance_open())
-		refuse(command, RelationGetRelid(trigger->tg_relation));
+	if (!evs_door_is_open())
+		evs_door_refuse(command, RelationGetRelid(trigger->tg_relation));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 						   trigger->tg_newtuple : trigger->tg_trigtuple);
 }
@@ -218,14 +108,22 @@ evs_guard_check_dml(List *permissions)
 		bool		updates = (permission->requiredPerms & ACL_UPDATE) != 0 &&
 			!bms_is_empty(permission->updatedCols);
 
-		if ((deletes || updates) && !maintenance_open() && evs_table_is_guarded(permission->relid))
-			refuse(deletes ? "DELETE" : "UPDATE", permission->relid);
+		if ((deletes || updates) && !evs_door_is_open() && evs_table_is_guarded(permission->relid))
+			evs_door_refuse(deletes ? "DELETE" : "UPDATE", permission->relid);
 	}
 }
 
+/* Refuse to drop a guarded table unless the door is open. */
+void
+evs_guard_check_drop(Oid relid)
+{
+	if (!evs_door_is_open())
+		evs_door_refuse("DROP TABLE", relid);
+}
+
 /* Is this column, by number, one that the guard protects? */
-static bool
-column_is_guarded(Oid relid, AttrNumber column)
+bool
+evs_guard_has_column(Oid relid, AttrNumber column)
 {
 	return evs_table_is_event_table(relid) ?
 		column > 0 && column <= EVS_COLUMN_COUNT : evs_table_is_guarded(relid);
@@ -260,19 +158,16 @@ check_relation_drop(Oid relid, AttrNumber column)
 {
 	char		kind = get_rel_relkind(relid);
 
-	/* Tables of the extension itself go with the extension, and only with it. */
-	if (evs_catalog_find() && get_rel_namespace(relid) == evs_catalog()->schema)
-		return;
 	if (kind == RELKIND_INDEX)
 	{
 		Oid			table = IndexGetRelation(relid, true);
 
 		if (OidIsValid(table) && index_is_guarded(relid, table))
-			refuse("DROP INDEX", table);
+			evs_door_refuse("DROP INDEX", table);
 	}
 	else if (kind == RELKIND_RELATION &&
-			 (column == 0 ? evs_table_is_guarded(relid) : column_is_guarded(relid, column)))
-		refuse(column == 0 ? "DROP TABLE" : "DROP COLUMN", relid);
+			 (column == 0 ? evs_table_is_guarded(relid) : evs_guard_has_column(relid, column)))
+		evs_door_refuse(column == 0 ? "DROP TABLE" : "DROP COLUMN", relid);
 }
 
 /* One row of a catalog that has no cache, by its oid; the caller ends the scan. */
@@ -299,12 +194,20 @@ check_trigger_drop(Oid trigger)
 	{
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if ((form->tgfoid == catalog->insert_function || form->tgfoid == catalog->guard_function) &&
-			get_rel_namespace(form->tgrelid) != catalog->schema)
-			refuse("DROP TRIGGER", form->tgrelid);
+		if (form->tgfoid == catalog->insert_function || form->tgfoid == catalog->guard_function)
+			evs_door_refuse("DROP TRIGGER", form->tgrelid);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+}
+
+/* Is this extension evstore? */
+static bool
+is_evstore(Oid extension)
+{
+	const char *name = get_extension_name(extension);
+
+	return name != NULL && strcmp(name, EVS_EXTENSION) == 0;
 }
 
 /* An extension is about to be dropped: not this one while it guards anything. */
@@ -312,13 +215,14 @@ static void
 check_extension_drop(Oid extension)
 {
 	const EvsCatalog *catalog = evs_catalog_find();
-	const char *name = get_extension_name(extension);
+	Oid			log;
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	if (catalog == NULL || name == NULL || strcmp(name, EVS_EXTENSION) != 0)
+	if (catalog == NULL || !is_evstore(extension))
 		return;
+	log = get_relname_relid("maintenance_log", catalog->schema);
 	rel = table_open(TriggerRelationId, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
@@ -326,195 +230,83 @@ check_extension_drop(Oid extension)
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 
 		if ((form->tgfoid == catalog->insert_function || form->tgfoid == catalog->guard_function) &&
-			get_rel_namespace(form->tgrelid) != catalog->schema)
+			form->tgrelid != log)
 			ereport(ERROR,
 					(errcode(ERRCODE_EVS_APPEND_ONLY),
 					 errmsg("cannot drop extension %s while it guards tables", EVS_EXTENSION),
-					 errdetail("Table %s is append-only.", target_name(form->tgrelid)),
+					 errdetail("Table %s is append-only.", evs_door_target_name(form->tgrelid)),
 					 errhint("Drop event tables with evstore.drop_event_table() first.")));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 }
 
-/* Something is about to be dropped or truncated. */
+/*
+ * DROP EXTENSION of evstore begins, or, with "going" false, a statement has
+ * ended: the extension's own guarded table goes with it, and only with it.
+ */
 void
-evs_guard_check_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+evs_guard_extension_drop(Oid extension, bool going)
 {
-	if (access == OAT_TRUNCATE)
-	{
-		if (!maintenance_open() && evs_table_is_guarded(object))
-			refuse("TRUNCATE", object);
-		return;
-	}
-	/* REINDEX CONCURRENTLY, CLUSTER and their like drop what they have replaced. */
-	if (access != OAT_DROP || (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL))
-		return;
-	if (class == RelationRelationId)
-		check_relation_drop(object, sub);
-	else if (class == TriggerRelationId)
-		check_trigger_drop(object);
-	else if (class == ExtensionRelationId)
-		check_extension_drop(object);
-}
-
-/* Is this the name of one of the triggers that make a table guarded? */
-static bool
-trigger_is_ours(const char *name)
-{
-	return name != NULL &&
-		(strcmp(name, EVS_TRIGGER_INSERT) == 0 || strcmp(name, EVS_TRIGGER_GUARD) == 0 ||
-		 strcmp(name, EVS_TRIGGER_GUARD_ROW) == 0);
-}
-
-/* What, if anything, one action of ALTER TABLE does to a guarded table's promises. */
-static const char *
-harmful_alteration(const AlterTableCmd *action, Oid relid)
-{
-	switch (action->subtype)
-	{
-		case AT_DisableTrig:
-		case AT_EnableTrig:
-		case AT_EnableReplicaTrig:
-			return trigger_is_ours(action->name) ? "ALTER TABLE ... TRIGGER" : NULL;
-		case AT_DisableTrigAll:
-		case AT_DisableTrigUser:
-		case AT_EnableTrigAll:
-		case AT_EnableTrigUser:
-			return "ALTER TABLE ... TRIGGER";
-		case AT_AlterColumnType:
-			return column_is_guarded(relid, get_attnum(relid, action->name)) ? "ALTER COLUMN TYPE" : NULL;
-		case AT_ColumnDefault:
-		case AT_AddIdentity:
-		case AT_DropNotNull:
-			return evs_table_is_event_table(relid) &&
-				column_is_guarded(relid, get_attnum(relid, action->name)) ? "ALTER COLUMN" : NULL;
-		case AT_SetUnLogged:
-			return "SET UNLOGGED";
-		case AT_AddInherit:
-			return "ALTER TABLE ... INHERIT";
-		default:
-			return NULL;
-	}
-}
-
-/* Refuse a statement on a table, named in it, if the table is guarded. */
-static void
-refuse_if_guarded(const char *command, const RangeVar *table)
-{
-	Oid			relid = RangeVarGetRelid(table, NoLock, true);
-
-	if (evs_table_is_guarded(relid))
-		refuse(command, relid);
-}
-
-/* ALTER TABLE, of the table itself, or making it parent or part of another. */
-static void
-check_alter_table(const AlterTableStmt *statement)
-{
-	Oid			relid = RangeVarGetRelid(statement->relation, NoLock, true);
-	bool		guarded = evs_table_is_guarded(relid);
-	ListCell   *cell;
-
-	foreach(cell, statement->cmds)
-	{
-		AlterTableCmd *action = lfirst(cell);
-		const char *harm = guarded ? harmful_alteration(action, relid) : NULL;
-
-		if (harm)
-			refuse(harm, relid);
-		if (action->subtype == AT_AddInherit)
-			refuse_if_guarded("ALTER TABLE ... INHERIT", (RangeVar *) action->def);
-		else if (action->subtype == AT_AttachPartition && statement->objtype == OBJECT_TABLE)
-			refuse_if_guarded("ALTER TABLE ... ATTACH PARTITION", ((PartitionCmd *) action->def)->name);
-	}
-}
-
-/* CREATE TRIGGER: none that could change what an append has decided, none in place of ours. */
-static void
-check_create_trigger(const CreateTrigStmt *statement)
-{
-	Oid			relid = RangeVarGetRelid(statement->relation, NoLock, true);
-
-	if (!evs_table_is_guarded(relid))
-		return;
-	if (statement->replace && trigger_is_ours(statement->trigname))
-		refuse("CREATE OR REPLACE TRIGGER", relid);
-	if (statement->row && (statement->timing & TRIGGER_TYPE_BEFORE) &&
-		(statement->events & TRIGGER_TYPE_INSERT) && evs_table_is_event_table(relid))
-		refuse("CREATE TRIGGER ... BEFORE INSERT ... FOR EACH ROW", relid);
-}
-
-/* RENAME of a column or trigger that the guard goes by. */
-static void
-check_rename(const RenameStmt *statement)
-{
-	Oid			relid;
-
-	if (statement->renameType != OBJECT_COLUMN && statement->renameType != OBJECT_TRIGGER)
-		return;
-	relid = RangeVarGetRelid(statement->relation, NoLock, true);
-	if (statement->renameType == OBJECT_TRIGGER)
-	{
-		if (evs_table_is_guarded(relid) && trigger_is_ours(statement->subname))
-			refuse("ALTER TRIGGER", relid);
-	}
-	else if (evs_table_is_event_table(relid) &&
-			 column_is_guarded(relid, get_attnum(relid, statement->subname)))
-		refuse("RENAME COLUMN", relid);
-}
-
-/* CREATE TABLE ... INHERITS: rows of a child would show among the parent's. */
-static void
-check_create_table(const CreateStmt *statement)
-{
-	ListCell   *cell;
-
-	foreach(cell, statement->inhRelations)
-		refuse_if_guarded("CREATE TABLE ... INHERITS", lfirst_node(RangeVar, cell));
+	if (going)
+		check_extension_drop(extension);
+	extension_going = going && is_evstore(extension);
 }
 
 /*
- * DROP of the extension or a table: objects would be refused as well, but only
- * the first one that goes, or the first that depends on it.
+ * The guard goes by the oids of the extension's own objects; whoever renames or
+ * replaces those would switch it off for all tables at once.
  */
 static void
-check_drop(const DropStmt *statement)
+check_own_object(Oid class, Oid object)
 {
-	ListCell   *cell;
+	const EvsCatalog *catalog = evs_catalog_find();
+	bool		ours;
 
-	foreach(cell, statement->objects)
-	{
-		if (statement->removeType == OBJECT_EXTENSION)
-			check_extension_drop(get_extension_oid(strVal(lfirst(cell)), true));
-		else if (statement->removeType == OBJECT_TABLE)
-			refuse_if_guarded("DROP TABLE", makeRangeVarFromNameList(lfirst(cell)));
-	}
+	if (catalog == NULL || creating_extension || evs_door_is_open())
+		return;
+	ours = (class == NamespaceRelationId && object == catalog->schema) ||
+		(class == RelationRelationId && object == catalog->position_sequence) ||
+		(class == TypeRelationId && (object == catalog->event_type || object == catalog->new_event_type)) ||
+		(class == ProcedureRelationId && (object == catalog->insert_function || object == catalog->guard_function));
+	if (ours)
+		ereport(ERROR,
+				(errcode(ERRCODE_EVS_APPEND_ONLY),
+				 errmsg("cannot alter objects that extension %s goes by", EVS_EXTENSION),
+				 errhint("A superuser can set evstore.maintenance to change them all the same.")));
 }
 
-/* A utility statement is about to run. Statements that cannot matter pass at once. */
+/* An object is made, altered, or about to be dropped or truncated. */
 void
-evs_guard_check_utility(Node *statement)
+evs_guard_check_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
-	switch (nodeTag(statement))
+	switch (access)
 	{
-		case T_AlterTableStmt:
-			check_alter_table((AlterTableStmt *) statement);
+		case OAT_POST_CREATE:
+			if (class == ProcedureRelationId)
+				check_own_object(class, object);
+			if (class == TriggerRelationId || class == RelationRelationId)
+				evs_alter_touch(class, object, false);
 			break;
-		case T_CreateTrigStmt:
-			check_create_trigger((CreateTrigStmt *) statement);
+		case OAT_POST_ALTER:
+			check_own_object(class, object);
+			if (class == TriggerRelationId || class == RelationRelationId)
+				evs_alter_touch(class, object, true);
 			break;
-		case T_RenameStmt:
-			check_rename((RenameStmt *) statement);
+		case OAT_TRUNCATE:
+			if (!evs_door_is_open() && evs_table_is_guarded(object))
+				evs_door_refuse("TRUNCATE", object);
 			break;
-		case T_CreateStmt:
-			check_create_table((CreateStmt *) statement);
-			break;
-		case T_RuleStmt:
-			refuse_if_guarded("CREATE RULE", ((RuleStmt *) statement)->relation);
-			break;
-		case T_DropStmt:
-			check_drop((DropStmt *) statement);
+		case OAT_DROP:
+			/* REINDEX CONCURRENTLY, CLUSTER and their like drop what they have replaced. */
+			if ((((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) || extension_going)
+				break;
+			if (class == RelationRelationId)
+				check_relation_drop(object, sub);
+			else if (class == TriggerRelationId)
+				check_trigger_drop(object);
+			else if (class == ExtensionRelationId)
+				check_extension_drop(object);
 			break;
 		default:
 			break;

@@ -164,21 +164,21 @@ EvsWriter *
 evs_insert_begin(EvsTable *table, Relation rel)
 {
 	bool		direct = table->plain && !bound_by_policies(table);
-	EvsWriter  *writer = table->writer;
+	EvsWriter  *writer = table->writers[direct];
 
-	if (writer == NULL || writer->busy || writer->direct != direct)
+	if (writer == NULL || writer->busy)
 	{
 		writer = build_writer(table, rel, direct);
-		if (table->writer == NULL || table->writer->direct != direct)
+		if (table->writers[direct] == NULL)
 		{
 			MemoryContextSetParent(writer->context, table->context);
-			table->writer = writer;
+			table->writers[direct] = writer;
 		}
 	}
 
 	writer->rel = rel;
 	writer->busy = true;
-	if (writer == table->writer)
+	if (writer == table->writers[direct])
 	{
 		writer->busy_since = GetCurrentSubTransactionId();
 		writer->next_busy = busy_writers;
@@ -214,7 +214,7 @@ evs_insert_end(EvsWriter *writer)
 	writer->rel = NULL;
 	if (writer == busy_writers)
 		busy_writers = writer->next_busy;
-	if (writer != writer->table->writer)
+	if (writer != writer->table->writers[writer->direct])
 		MemoryContextDelete(writer->context);
 }
 

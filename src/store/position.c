@@ -348,14 +348,14 @@ evs_position_safe(void)
 /*
  * The safe position as far as shared memory alone tells it, 0 where it tells
  * nothing: for a worker that wonders, outside any transaction, whether there
- * is work.
+ * is work. "sequence" is the position sequence as the worker knows it.
  */
 EvsPosition
-evs_position_peek(void)
+evs_position_peek(Oid sequence)
 {
 	const DatabasePositions *positions = &shared_databases[evs_database_slot()];
 
-	if (positions->database != MyDatabaseId || !OidIsValid(positions->sequence))
+	if (positions->database != MyDatabaseId || positions->sequence != sequence)
 		return 0;
 	pg_read_barrier();
 	return lowest_open(positions) - 1;

@@ -14,7 +14,7 @@ extern const EvsXactSubscriber evs_position_xact;
 extern void evs_position_require_primary(void);
 extern EvsPosition evs_position_allocate(int count);
 extern EvsPosition evs_position_safe(void);
-extern EvsPosition evs_position_peek(void);
+extern EvsPosition evs_position_peek(Oid sequence);
 extern EvsPosition evs_position_last(void);
 extern EvsPosition evs_position_mine(void);
 

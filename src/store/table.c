@@ -168,9 +168,9 @@ evs_table_argument(FunctionCallInfo fcinfo, int argument)
 	return RangeVarGetRelid(makeRangeVarFromNameList(names), NoLock, false);
 }
 
-/* Check that the columns are where everybody expects them. */
-static void
-check_columns(Relation rel)
+/* Number of the first column that is not what everybody expects there, 0 if all are. */
+static int
+first_wrong_column(Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
@@ -179,14 +179,32 @@ check_columns(Relation rel)
 		Form_pg_attribute column = i < desc->natts ? TupleDescAttr(desc, i) : NULL;
 
 		if (column == NULL || column->attisdropped ||
-			column->atttypid != columns[i].type ||
+			column->atttypid != columns[i].type || column->atttypmod != -1 ||
 			strcmp(NameStr(column->attname), columns[i].name) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("event table \"%s\" has lost its layout", RelationGetRelationName(rel)),
-					 errdetail("Column %d should be \"%s\" of type %s.",
-							   i + 1, columns[i].name, format_type_be(columns[i].type))));
+			return i + 1;
 	}
+	return 0;
+}
+
+/* Has an event table the columns it was made with? */
+bool
+evs_relation_has_layout(Relation rel)
+{
+	return first_wrong_column(rel) == 0;
+}
+
+/* Check that the columns are where everybody expects them. */
+static void
+check_columns(Relation rel)
+{
+	int			wrong = first_wrong_column(rel);
+
+	if (wrong != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("event table \"%s\" has lost its layout", RelationGetRelationName(rel)),
+				 errdetail("Column %d should be \"%s\" of type %s.",
+						   wrong, columns[wrong - 1].name, format_type_be(columns[wrong - 1].type))));
 }
 
 /*

@@ -51,7 +51,7 @@ typedef struct EvsTable
 	Oid			position_index; /* unique on position */
 	Oid			version_index;	/* unique on (stream, version) */
 	char	   *name;			/* qualified and quoted */
-	struct EvsWriter *writer;	/* state of the direct path, or NULL */
+	struct EvsWriter *writers[2];	/* kept state of inserting, through SPI and directly, or NULL */
 	SPIPlanPtr	plans[EVS_PLAN_COUNT];
 	MemoryContext context;		/* holds this struct and what it points to */
 	struct EvsTable *next_retired;
@@ -68,5 +68,6 @@ extern SPIPlanPtr evs_table_plan(EvsTable *table, EvsTablePlan which, const char
 extern bool evs_table_is_event_table(Oid relid);
 extern bool evs_table_is_guarded(Oid relid);
 extern bool evs_relation_is_event_table(Relation rel);
+extern bool evs_relation_has_layout(Relation rel);
 
 #endif							/* EVSTORE_TABLE_H */

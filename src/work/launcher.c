@@ -46,6 +46,7 @@
 typedef struct KnownDatabase
 {
 	Oid			oid;
+	bool		open;			/* it can be connected to, and is no template */
 	bool		absent;			/* a probe has found no extension */
 	EvsChild	manager;
 } KnownDatabase;
@@ -86,25 +87,23 @@ find_known(Oid oid)
 
 /* Know a database by its oid and, as it may have been renamed, by its present name. */
 static void
-learn(Oid oid, const char *name)
+learn(const FormData_pg_database *form)
 {
-	KnownDatabase *database = find_known(oid);
+	KnownDatabase *database = find_known(form->oid);
 
 	if (database == NULL)
 	{
 		database = palloc0_object(KnownDatabase);
-		database->oid = oid;
+		database->oid = form->oid;
 		database->manager.kind = EVS_PROCESS_MANAGER;
-		database->manager.database = oid;
+		database->manager.database = form->oid;
 		known = lappend(known, database);
 	}
-	strlcpy(database->manager.database_name, name, NAMEDATALEN);
+	database->open = form->datallowconn && !form->datistemplate;
+	strlcpy(database->manager.database_name, NameStr(form->datname), NAMEDATALEN);
 }
 
-/*
- * Learn of the databases that may have the extension: every one that can be
- * connected to, but templates. Returns their oids.
- */
+/* Learn of every database there is, and return their oids. */
 static List *
 read_databases(void)
 {
@@ -122,13 +121,10 @@ read_databases(void)
 	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
-		MemoryContext inner;
+		MemoryContext inner = MemoryContextSwitchTo(caller);
 
-		if (!form->datallowconn || form->datistemplate)
-			continue;
-		inner = MemoryContextSwitchTo(caller);
 		oids = lappend_oid(oids, form->oid);
-		learn(form->oid, NameStr(form->datname));
+		learn(form);
 		MemoryContextSwitchTo(inner);
 	}
 	table_endscan(scan);
@@ -138,13 +134,26 @@ read_databases(void)
 	return oids;
 }
 
-/* Learn of new databases, and forget those that are gone. */
+/*
+ * Learn of new databases, and forget those that are gone. Only a database that
+ * is not there any more is gone: one that cannot be connected to may still have
+ * sessions. A slot taken after we listed the slots is not looked at, as its
+ * database may be younger than what we read.
+ */
 static void
 refresh_known(void)
 {
+	List	   *with_slot = evs_database_list();
 	List	   *oids = read_databases();
 	ListCell   *cell;
 
+	foreach(cell, with_slot)
+	{
+		if (list_member_oid(oids, lfirst_oid(cell)))
+			continue;
+		(void) evs_progress_sync(lfirst_oid(cell), InvalidOid, 0, NULL, NULL, NULL, NULL);
+		evs_database_forget(lfirst_oid(cell));
+	}
 	foreach(cell, known)
 	{
 		KnownDatabase *database = lfirst(cell);
@@ -156,11 +165,10 @@ refresh_known(void)
 			pfree(database->manager.handle);
 			(void) evs_process_collect(database->manager.id);
 		}
-		(void) evs_progress_sync(database->oid, InvalidOid, 0, NULL, NULL, NULL, NULL);
-		evs_database_forget(database->oid);
 		known = foreach_delete_current(known, cell);
 		pfree(database);
 	}
+	list_free(with_slot);
 	list_free(oids);
 }
 
@@ -191,7 +199,7 @@ tend_managers(void)
 	{
 		KnownDatabase *database = lfirst(cell);
 		EvsChild   *manager = &database->manager;
-		bool		may_start = !database->absent && !probing &&
+		bool		may_start = database->open && !database->absent && !probing &&
 			!evs_lifecycle_is_held(database->oid);
 
 		if (manager->handle == NULL && !may_start)

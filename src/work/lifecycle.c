@@ -326,8 +326,7 @@ evs_lifecycle_before_utility(Node *statement)
 	if (name == NULL || !evs_shmem_ready())
 		return;
 	database = get_database_oid(name, true);
-	if (!OidIsValid(database) || evs_database_find(database) == EVS_NO_DATABASE ||
-		(database == MyDatabaseId && !IsA(statement, CreatedbStmt)))
+	if (!OidIsValid(database) || (database == MyDatabaseId && !IsA(statement, CreatedbStmt)))
 	{
 		/* Nothing of ours runs there; but a copy may bring the extension along. */
 		holding = holding || IsA(statement, CreatedbStmt);

@@ -64,7 +64,7 @@ static void
 require_extension(char *database_name)
 {
 	evs_loop_begin("looking for the extension");
-	if (evs_catalog_find() == NULL)
+	if (evs_catalog_lock() == NULL)
 		evs_process_finish();
 	strlcpy(database_name, get_database_name(MyDatabaseId), NAMEDATALEN);
 	evs_loop_end();
@@ -87,7 +87,7 @@ read_projections(void)
 
 	evs_loop_begin("reading the projections");
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (evs_catalog_find() == NULL)
+	if (evs_catalog_lock() == NULL)
 		evs_process_finish();
 
 	evs_owner_begin_extension(&frame);

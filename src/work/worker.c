@@ -28,6 +28,7 @@
 #include "project/generation.h"
 #include "project/progress.h"
 #include "storage/ipc.h"
+#include "storage/lock.h"
 #include "store/position.h"
 #include "utils/elog.h"
 #include "utils/memutils.h"
@@ -129,13 +130,14 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
  * appends, there may be events from before the server's start, or restored.
  */
 static EvsPosition
-look_for_work(void)
+look_for_work(Oid *sequence)
 {
 	EvsPosition safe;
 
 	evs_loop_begin("looking for work");
 	if (evs_catalog_find() == NULL)
 		evs_process_finish();
+	*sequence = evs_catalog()->position_sequence;
 	safe = evs_position_safe();
 	evs_loop_end();
 	return safe;
@@ -157,7 +159,8 @@ evs_worker_main(Datum arg)
 	EvsDatabaseSlot slot = evs_database_slot();
 	uint32		wait_event = EVS_WAIT_EVENT("EvstoreWorker");
 	uint32		seen = evs_generation(slot);
-	EvsPosition known_safe;
+	EvsPosition known_safe;		/* used while shared memory knows none */
+	Oid			sequence;
 	bool		listening = false;
 	MemoryContext context;
 
@@ -165,11 +168,12 @@ evs_worker_main(Datum arg)
 	evs_batch_prepare_process();
 	before_shmem_exit(give_back, (Datum) 0);
 	context = AllocSetContextCreate(TopMemoryContext, "evstore worker", ALLOCSET_DEFAULT_SIZES);
-	known_safe = look_for_work();
+	known_safe = look_for_work(&sequence);
 
 	for (;;)
 	{
 		EvsClaim	claim;
+		EvsPosition safe;
 		TimestampTz next_retry;
 
 		MemoryContextSwitchTo(context);
@@ -179,10 +183,12 @@ evs_worker_main(Datum arg)
 		{
 			seen = evs_generation(slot);
 			evs_batch_forget_plans();
+			known_safe = look_for_work(&sequence);
+			MemoryContextSwitchTo(context);
 		}
 
-		if (evs_progress_claim(database, Max(known_safe, evs_position_peek()),
-							   GetCurrentTimestamp(), &claim, &next_retry))
+		safe = evs_position_peek(sequence);
+		if (evs_progress_claim(database, safe ? safe : known_safe, GetCurrentTimestamp(), &claim, &next_retry))
 		{
 			if (listening)
 				evs_wakeup_unlisten();
@@ -190,6 +196,8 @@ evs_worker_main(Datum arg)
 			if (claim.more)
 				evs_wakeup_ring_worker(slot);
 			apply_batch_safely(&claim, context);
+			/* What the owner's code locked for the session was locked for its batch. */
+			LockReleaseAll(USER_LOCKMETHOD, true);
 		}
 		else if (!listening)
 		{
@@ -201,8 +209,8 @@ evs_worker_main(Datum arg)
 			evs_loop_sleep(next_retry, wait_event);
 			evs_wakeup_unlisten();
 			listening = false;
-			if (evs_position_peek() == 0)
-				known_safe = look_for_work();
+			if (evs_position_peek(sequence) == 0)
+				known_safe = look_for_work(&sequence);
 		}
 	}
 }
