@@ -120,7 +120,7 @@ CREATE VIEW evstore.projections AS
 		CASE WHEN c.paused THEN 'paused'
 			WHEN c.failures > 0 THEN 'failing'
 			WHEN NOT w.taken THEN 'starting'
-			WHEN h.head - c."position" > p.batch_size THEN 'catching up'
+			WHEN h.head - c."position" > 10000 THEN 'catching up'
 			ELSE 'live'
 		END AS state,
 		p.owner, p.event_table, p.read_table,

@@ -24,7 +24,9 @@
 #include "utils/lsyscache.h"
 
 /* Settings, besides search_path, that change what an expression yields. */
-static const char *const pinned_settings[] = {"TimeZone", "DateStyle", "IntervalStyle"};
+static const char *const pinned_settings[] = {
+	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
+};
 
 /* Set a setting until the frame ends. */
 static void

@@ -45,15 +45,23 @@ set_column(List **combinations, const char *column, const char *expression)
 	*combinations = lappend(*combinations, psprintf("%s = %s", quote_identifier(column), expression));
 }
 
-/* Two partial results by a strict combination: where one is NULL, the other. */
+/* Two partial results by a combination that is for two values: where one is NULL, the other. */
 static char *
-combine_strict(const char *format, const char *column)
+combine_strict(const char *column, const char *combination)
 {
 	char	   *old = side(EVS_OLD, column);
 	char	   *new = side(EVS_NEW, column);
-	char	   *both = psprintf(format, old, new);
 
-	return psprintf("COALESCE(%s, %s, %s)", both, old, new);
+	return psprintf("CASE WHEN %s IS NULL THEN %s WHEN %s IS NULL THEN %s ELSE %s END",
+					old, new, new, old, combination);
+}
+
+/* The sum of two partial sums or counts. */
+static char *
+combine_sums(const char *column)
+{
+	return combine_strict(column, psprintf("%s OPERATOR(pg_catalog.+) %s",
+										   side(EVS_OLD, column), side(EVS_NEW, column)));
 }
 
 /* Name of an auxiliary column. */
@@ -128,8 +136,8 @@ compile_average(const char *column, const char *sum_type, const FuncCall *call,
 	sum = add_auxiliary(auxiliary, column, "sum", "sum", (Node *) cast, call);
 	count = add_auxiliary(auxiliary, column, "count", "count", copyObject(argument), call);
 
-	new_sum = combine_strict("%s OPERATOR(pg_catalog.+) %s", sum);
-	new_count = combine_strict("%s OPERATOR(pg_catalog.+) %s", count);
+	new_sum = combine_sums(sum);
+	new_count = combine_sums(count);
 	set_column(combinations, sum, new_sum);
 	set_column(combinations, count, new_count);
 	set_column(combinations, column,
@@ -175,7 +183,7 @@ static bool
 is_callable(const Aggref *aggregate, Oid combine)
 {
 	static const char *const built_in[] = {
-		"count", "min", "max", "sum", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor", "regr_count",
+		"count", "min", "max", "bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor", "regr_count",
 	};
 
 	if (get_func_namespace(aggregate->aggfnoid) != PG_CATALOG_NAMESPACE)
@@ -194,7 +202,7 @@ compile_by_combine_function(const char *column, const Aggref *aggregate, List **
 	Form_pg_aggregate form;
 	Oid			combine;
 	bool		possible;
-	char	   *function;
+	char	   *combination;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for aggregate %u", aggregate->aggfnoid);
@@ -206,13 +214,12 @@ compile_by_combine_function(const char *column, const Aggref *aggregate, List **
 	if (!possible || !is_callable(aggregate, combine))
 		return false;
 
-	function = quote_qualified_identifier(get_namespace_name(get_func_namespace(combine)),
-										  get_func_name(combine));
-	if (func_strict(combine))
-		set_column(combinations, column, combine_strict(psprintf("%s(%%s, %%s)", function), column));
-	else
-		set_column(combinations, column,
-				   psprintf("%s(%s, %s)", function, side(EVS_OLD, column), side(EVS_NEW, column)));
+	combination = psprintf("%s(%s, %s)",
+						   quote_qualified_identifier(get_namespace_name(get_func_namespace(combine)),
+													  get_func_name(combine)),
+						   side(EVS_OLD, column), side(EVS_NEW, column));
+	set_column(combinations, column,
+			   func_strict(combine) ? combine_strict(column, combination) : combination);
 	return true;
 }
 
@@ -261,7 +268,7 @@ evs_aggregate_compile(const char *column, const Aggref *aggregate, const FuncCal
 		compile_average(column, average_sum_type(linitial_oid(aggregate->aggargtypes)),
 						call, auxiliary, combinations);
 	else if (built_in && strcmp(name, "sum") == 0)
-		set_column(combinations, column, combine_strict("%s OPERATOR(pg_catalog.+) %s", column));
+		set_column(combinations, column, combine_sums(column));
 	else if (!compile_by_combine_function(column, aggregate, combinations))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -27,6 +27,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "project/batch.h"
 #include "project/checkpoint.h"
 #include "store/table.h"
@@ -67,6 +68,7 @@ typedef struct KnownProjection
 	int			id;				/* hash key */
 	EvsProjection *definition;
 	char	   *sql;			/* applies the current batch */
+	char	   *read_table;		/* the name in "sql" of a query's read table, or NULL */
 	SPIPlanPtr	small_plan;
 	MemoryContext context;
 } KnownProjection;
@@ -95,6 +97,16 @@ evs_batch_to(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(batch_to);
 }
 
+/* Forget a projection. */
+static void
+forget(KnownProjection *known)
+{
+	if (known->small_plan)
+		SPI_freeplan(known->small_plan);
+	MemoryContextDelete(known->context);
+	hash_search(known_projections, &known->id, HASH_REMOVE, NULL);
+}
+
 /* Forget every definition and plan: the projections of this database changed. */
 void
 evs_batch_forget_plans(void)
@@ -106,12 +118,7 @@ evs_batch_forget_plans(void)
 		return;
 	hash_seq_init(&scan, known_projections);
 	while ((known = hash_seq_search(&scan)) != NULL)
-	{
-		if (known->small_plan)
-			SPI_freeplan(known->small_plan);
-		MemoryContextDelete(known->context);
-		hash_search(known_projections, &known->id, HASH_REMOVE, NULL);
-	}
+		forget(known);
 }
 
 /* Refuse to apply where it could not be right. */
@@ -144,6 +151,23 @@ check_applicable(const EvsProjection *projection)
 				 errhint("Run ALTER TABLE ... SET LOGGED.")));
 }
 
+/*
+ * The present name of a query's read table, NULL if there is none. The lock
+ * keeps the name what it is until the batch is committed: tables may be
+ * exchanged by renaming them.
+ */
+static char *
+lock_read_table(const EvsProjection *projection)
+{
+	if (!projection->is_query)
+		return NULL;
+	LockRelationOid(projection->read_table, RowExclusiveLock);
+	if (get_rel_name(projection->read_table) == NULL)
+		return NULL;
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
+									  get_rel_name(projection->read_table));
+}
+
 /* What this worker knows of a projection; NULL if the projection is gone. */
 static KnownProjection *
 know(int id)
@@ -153,6 +177,7 @@ know(int id)
 	MemoryContext caller;
 	EvsProjection *definition;
 	char	   *sql = NULL;
+	char	   *read_table = NULL;
 
 	if (known_projections == NULL)
 	{
@@ -167,15 +192,22 @@ know(int id)
 	}
 	known = hash_search(known_projections, &id, HASH_FIND, NULL);
 	if (known)
-		return known;
+	{
+		char	   *name = lock_read_table(known->definition);
+
+		if (known->read_table == NULL || (name && strcmp(name, known->read_table) == 0))
+			return known;
+		forget(known);
+	}
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "evstore projection", ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(context);
 	definition = evs_projection_load(id);
 	if (definition)
 	{
+		read_table = lock_read_table(definition);
 		check_applicable(definition);
-		sql = evs_projection_batch_sql(definition);
+		sql = evs_projection_batch_sql(definition, read_table);
 	}
 	MemoryContextSwitchTo(caller);
 	if (definition == NULL)
@@ -185,6 +217,7 @@ know(int id)
 	known = hash_search(known_projections, &id, HASH_ENTER, NULL);
 	known->definition = definition;
 	known->sql = sql;
+	known->read_table = read_table;
 	known->small_plan = NULL;
 	known->context = context;
 	return known;
@@ -313,8 +346,9 @@ evs_batch_prepare_process(void)
  * to stand, and not beyond the safe position that the caller has read in this
  * transaction before any snapshot was taken. Returns where the checkpoint now
  * stands: above "from" if a batch was applied, where it really stood if the
- * belief was wrong, EVS_NO_CHECKPOINT if the projection is gone. Call inside
- * SPI.
+ * belief was wrong, EVS_NO_CHECKPOINT if the projection is gone or paused. (The
+ * safe position can step back a little, below what made the caller come: then
+ * there is nothing to do.) Call inside SPI.
  */
 EvsPosition
 evs_batch_apply(int projection, EvsPosition from, EvsPosition safe)
@@ -329,7 +363,11 @@ evs_batch_apply(int projection, EvsPosition from, EvsPosition safe)
 	check_applicable(known->definition);
 	to = batch_end(known->definition, from, safe);
 	if (!evs_checkpoint_move(projection, from, to))
-		return evs_checkpoint_read(projection);
+	{
+		EvsPosition position = evs_checkpoint_read(projection);
+
+		return position == from ? EVS_NO_CHECKPOINT : position;
+	}
 	apply(known, from, to);
 	return to;
 }

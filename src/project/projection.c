@@ -295,16 +295,14 @@ evs_projection_pause(int id, bool paused)
 	note_change();
 }
 
-/* The statement that applies the current batch of a projection. */
+/* The statement that applies the current batch of a projection to its read table, by its present name. */
 char *
-evs_projection_batch_sql(const EvsProjection *projection)
+evs_projection_batch_sql(const EvsProjection *projection, const char *read_table)
 {
 	if (!projection->is_query)
 		return pstrdup(projection->definition);
 	return psprintf("INSERT INTO %s AS old (%s) SELECT * FROM %s ON CONFLICT %s",
-					quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
-											   get_rel_name(projection->read_table)),
-					projection->columns, batch_view(projection->id), projection->on_conflict);
+					read_table, projection->columns, batch_view(projection->id), projection->on_conflict);
 }
 
 /* Refuse to drop an event table that projections follow. */

@@ -18,6 +18,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -38,6 +39,7 @@ typedef struct Touched
 	Oid			class;
 	Oid			object;
 	bool		altered;		/* or made */
+	SubTransactionId subxact;	/* that did it */
 } Touched;
 
 static List *touched = NIL;		/* of Touched, in the transaction's memory */
@@ -49,7 +51,21 @@ alter_finished(bool committed)
 	touched = NIL;
 }
 
-const EvsXactSubscriber evs_alter_xact = {.finished = alter_finished};
+/* What a subtransaction touched is as it was. */
+static void
+alter_subxact_aborted(SubTransactionId subxact)
+{
+	ListCell   *cell;
+
+	foreach(cell, touched)
+		if (((Touched *) lfirst(cell))->subxact >= subxact)
+			touched = foreach_delete_current(touched, cell);
+}
+
+const EvsXactSubscriber evs_alter_xact = {
+	.finished = alter_finished,
+	.subxact_aborted = alter_subxact_aborted,
+};
 
 /* Remember a relation or trigger for evs_alter_check_touched(). */
 void
@@ -61,24 +77,62 @@ evs_alter_touch(Oid class, Oid object, bool altered)
 	made->class = class;
 	made->object = object;
 	made->altered = altered;
+	made->subxact = GetCurrentSubTransactionId();
 	touched = lappend(touched, made);
 	MemoryContextSwitchTo(caller);
 }
 
-/* The table of a trigger, InvalidOid if it is gone. */
-static Oid
-get_trigger_relation(Oid trigger)
+/* Is this the name of one of the triggers that make a table guarded? */
+static bool
+trigger_is_ours(const char *name)
 {
-	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	SysScanDesc scan;
+	return name != NULL &&
+		(strcmp(name, EVS_TRIGGER_INSERT) == 0 || strcmp(name, EVS_TRIGGER_GUARD) == 0 ||
+		 strcmp(name, EVS_TRIGGER_GUARD_ROW) == 0);
+}
+
+/* The table of a rule, InvalidOid if it is gone. */
+static Oid
+get_rule_relation(Oid rule)
+{
+	Relation	rel = table_open(RewriteRelationId, AccessShareLock);
 	ScanKeyData key;
+	SysScanDesc scan;
 	HeapTuple	tuple;
 	Oid			relid;
 
+	ScanKeyInit(&key, Anum_pg_rewrite_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(rule));
+	scan = systable_beginscan(rel, RewriteOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	relid = HeapTupleIsValid(tuple) ? ((Form_pg_rewrite) GETSTRUCT(tuple))->ev_class : InvalidOid;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return relid;
+}
+
+/* The table of a trigger, InvalidOid if it is gone; refuse one that bears a name of ours and runs something else. */
+static Oid
+get_trigger_relation(Oid trigger)
+{
+	const EvsCatalog *catalog = evs_catalog();
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			relid = InvalidOid;
+
 	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(trigger));
 	scan = systable_beginscan(rel, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	relid = HeapTupleIsValid(tuple) ? ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid : InvalidOid;
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+		Oid			proper = strcmp(NameStr(form->tgname), EVS_TRIGGER_INSERT) == 0 ?
+			catalog->insert_function : catalog->guard_function;
+
+		relid = form->tgrelid;
+		if (trigger_is_ours(NameStr(form->tgname)) && form->tgfoid != proper)
+			evs_door_refuse("CREATE OR REPLACE TRIGGER", relid);
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return relid;
@@ -127,6 +181,8 @@ lost_promise(Relation rel, Oid altered_trigger)
 	}
 	if (is_event_table && !evs_relation_has_layout(rel))
 		return "ALTER COLUMN";
+	if (rel->rd_rules != NULL)
+		return "CREATE RULE";
 	if (OidIsValid(rel->rd_rel->reloftype))
 		return "ALTER TABLE ... OF";
 	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
@@ -189,19 +245,12 @@ evs_alter_check_touched(void)
 
 		if (one->class == RelationRelationId)
 			check_touched_relation(one->object, InvalidOid);
+		else if (one->class == RewriteRelationId)
+			check_touched_relation(get_rule_relation(one->object), InvalidOid);
 		else
 			check_touched_relation(get_trigger_relation(one->object),
 								   one->altered ? one->object : InvalidOid);
 	}
-}
-
-/* Is this the name of one of the triggers that make a table guarded? */
-static bool
-trigger_is_ours(const char *name)
-{
-	return name != NULL &&
-		(strcmp(name, EVS_TRIGGER_INSERT) == 0 || strcmp(name, EVS_TRIGGER_GUARD) == 0 ||
-		 strcmp(name, EVS_TRIGGER_GUARD_ROW) == 0);
 }
 
 /* What, if anything, one action of ALTER TABLE does to a guarded table's promises. */

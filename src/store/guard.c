@@ -32,6 +32,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -57,7 +58,17 @@ guard_finished(bool committed)
 	extension_going = false;
 }
 
-const EvsXactSubscriber evs_guard_xact = {.finished = guard_finished};
+/* An error in the statement may be caught, and the next one is another. */
+static void
+guard_subxact_aborted(SubTransactionId subxact)
+{
+	extension_going = false;
+}
+
+const EvsXactSubscriber evs_guard_xact = {
+	.finished = guard_finished,
+	.subxact_aborted = guard_subxact_aborted,
+};
 
 PG_FUNCTION_INFO_V1(evs_guard_trigger);
 
@@ -285,7 +296,7 @@ evs_guard_check_object(ObjectAccessType access, Oid class, Oid object, int sub, 
 		case OAT_POST_CREATE:
 			if (class == ProcedureRelationId)
 				check_own_object(class, object);
-			if (class == TriggerRelationId || class == RelationRelationId)
+			if (class == TriggerRelationId || class == RelationRelationId || class == RewriteRelationId)
 				evs_alter_touch(class, object, false);
 			break;
 		case OAT_POST_ALTER:

@@ -152,6 +152,9 @@ load_positions(DatabasePositions *positions, Oid sequence)
 	{
 		uint64		first = reserve_range(sequence);
 
+		/* Nobody may take the old numbers for the new sequence's. */
+		positions->sequence = InvalidOid;
+		pg_write_barrier();
 		pg_atomic_write_u64(&positions->limit, first + range_length(sequence) - 1);
 		pg_atomic_write_u64(&positions->next, first);
 		positions->database = MyDatabaseId;
@@ -342,7 +345,7 @@ evs_position_safe(void)
 	evs_position_require_primary();
 	if (my_positions(false) == NULL && last_of_earlier_runs(&last))
 		return last;
-	return lowest_open(my_positions(false)) - 1;
+	return lowest_open(my_positions(true)) - 1;
 }
 
 /*
@@ -370,7 +373,7 @@ evs_position_last(void)
 	evs_position_require_primary();
 	if (my_positions(false) == NULL && last_of_earlier_runs(&last))
 		return last;
-	return pg_atomic_read_u64(&my_positions(false)->next) - 1;
+	return pg_atomic_read_u64(&my_positions(true)->next) - 1;
 }
 
 /* The lowest position the calling transaction may hold, 0 if it holds none. */

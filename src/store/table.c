@@ -289,8 +289,11 @@ find_unique_index(Relation rel, int count, const AttrNumber *attributes)
 		bool		match = form->indisunique && form->indisvalid &&
 			form->indnkeyatts == count && RelationGetIndexPredicate(index) == NIL;
 
+		/* Ascending, in the column's collation, checked at once: as we read it. */
+		match = match && form->indimmediate;
 		for (int i = 0; match && i < count; i++)
-			match = form->indkey.values[i] == attributes[i];
+			match = form->indkey.values[i] == attributes[i] && index->rd_indoption[i] == 0 &&
+				index->rd_indcollation[i] == TupleDescAttr(RelationGetDescr(rel), attributes[i] - 1)->attcollation;
 		index_close(index, AccessShareLock);
 		if (match)
 			return lfirst_oid(cell);

@@ -58,7 +58,7 @@ apply_batch(const EvsClaim *claim)
 	evs_loop_end();
 
 	/* Gone or paused: the manager has yet to hear of it. */
-	if (position == EVS_NO_CHECKPOINT || position == claim->position)
+	if (position == EVS_NO_CHECKPOINT)
 		evs_progress_failed(claim, evs_backoff_until(1, GetCurrentTimestamp()));
 	else
 		evs_progress_applied(claim, position);
@@ -108,9 +108,6 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		/* Somebody cancelled this worker: not the projection's fault. */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
