@@ -109,26 +109,26 @@ LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION evstore._lag_seconds(regclass, bigint) IS
 	'age in seconds of the first event after a position; 0 if there is none';
 
-CREATE FUNCTION evstore._projection_progress(projection integer, OUT taken boolean, OUT events_per_second double precision)
+CREATE FUNCTION evstore._projection_progress(projection integer, OUT taken boolean, OUT events_per_second double precision, OUT "position" bigint)
 AS 'MODULE_PATHNAME', 'evs_projection_progress'
 LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION evstore._projection_progress(integer) IS
-	'whether the workers have taken a projection up, and its present speed';
+	'whether the workers have taken a projection up, its present speed, and how far they know it to be';
 
 CREATE VIEW evstore.projections AS
 	SELECT p.name, p.kind, p.mode,
 		CASE WHEN c.paused THEN 'paused'
 			WHEN c.failures > 0 THEN 'failing'
 			WHEN NOT w.taken THEN 'starting'
-			WHEN h.head - c."position" > 10000 THEN 'catching up'
+			WHEN h.head - r."position" > 10000 THEN 'catching up'
 			ELSE 'live'
 		END AS state,
 		p.owner, p.event_table, p.read_table,
-		c."position", h.head,
+		r."position", h.head,
 		-- on a standby nobody knows the head
-		CASE WHEN h.head > c."position" THEN h.head - c."position"
+		CASE WHEN h.head > r."position" THEN h.head - r."position"
 			WHEN h.head IS NOT NULL THEN 0 END AS lag_events,
-		CASE WHEN h.head > c."position" THEN evstore._lag_seconds(p.event_table, c."position")
+		CASE WHEN h.head > r."position" THEN evstore._lag_seconds(p.event_table, r."position")
 			WHEN h.head IS NOT NULL THEN 0 END AS lag_seconds,
 		w.events_per_second, c.applied_at, c.failures, c.failed_at,
 		-- an error message may quote data that only the owner may read
@@ -136,6 +136,8 @@ CREATE VIEW evstore.projections AS
 	FROM evstore._projection p
 		JOIN evstore._checkpoint c ON c.projection = p.id
 		CROSS JOIN LATERAL evstore._projection_progress(p.id) w
+		-- where nothing changed a read table, only memory knows how far it is
+		CROSS JOIN LATERAL (SELECT GREATEST(c."position", w."position") AS "position") r
 		CROSS JOIN (SELECT evstore._safe_position() AS head) h;
 COMMENT ON VIEW evstore.projections IS
 	'every projection with its state, how far it came, and what it last failed on';

@@ -9,9 +9,9 @@
  * million. Outside a batch they are NULL, and the batch view is empty.
  *
  * Exactly once (see README.md of this folder): the caller has read the safe
- * position before the transaction's snapshots are taken; the checkpoint is
- * moved, if it stands where the batch begins, and the batch applied, both in
- * one transaction.
+ * position before the transaction's snapshots are taken; the batch is applied
+ * and the checkpoint moved, if it still stands where it is believed to, both in
+ * one transaction, or neither.
  *
  * Small batches use a plan kept from one to the next, made for the primary key
  * and immune to statistics that were gathered when the table was small. Big
@@ -56,6 +56,12 @@ static const char *const small_settings[][2] = {
 static const char *const big_settings[][2] = {
 	{"enable_seqscan", "on"}, {"enable_bitmapscan", "on"}, {"work_mem", "64MB"},
 };
+
+/* The checkpoint follows a projection that nothing changes after so many positions. */
+#define MOVE_UNCHANGED 10000
+
+/* The last batch found its checkpoint moved, paused or gone. */
+static bool overtaken = false;
 
 /* The batch that this backend is applying. */
 static bool batch_active = false;
@@ -253,22 +259,22 @@ next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at)
 	return position;
 }
 
-/* Where a batch that starts after "from" ends. */
+/*
+ * Where a batch that starts after "from" ends. Sets *empty if there is no event
+ * of the projection's table in it: stretches of other tables' events, and long
+ * gaps in the positions, are passed in one step.
+ */
 static EvsPosition
-batch_end(const EvsProjection *projection, EvsPosition from, EvsPosition safe)
+batch_end(const EvsProjection *projection, EvsPosition from, EvsPosition safe, bool *empty)
 {
-	EvsPosition end = safe - from <= projection->batch_size ? safe : from + projection->batch_size;
 	TimestampTz recorded_at;
-	EvsPosition next;
+	EvsPosition next = next_event(projection->event_table, from, &recorded_at);
+	EvsPosition end = safe - from <= projection->batch_size ? safe : from + projection->batch_size;
 
-	if (end == safe)
+	*empty = next == 0 || next > end;
+	if (!*empty)
 		return end;
-
-	/* Long gaps in the positions, or stretches of other tables' events, are stepped over. */
-	next = next_event(projection->event_table, from, &recorded_at);
-	if (next == 0 || next > safe)
-		return safe;
-	return next <= end ? end : next - 1;
+	return next == 0 || next > safe ? safe : next - 1;
 }
 
 /* The text of the batch, for messages of errors inside it. */
@@ -279,8 +285,8 @@ batch_error_context(void *arg)
 			   ((EvsProjection *) arg)->name, (long long) batch_from, (long long) batch_to);
 }
 
-/* Run the statement of a projection over the batch, as its owner. */
-static void
+/* Run the statement of a projection over the batch, as its owner. Says whether it can have changed anything. */
+static bool
 run_batch_sql(KnownProjection *known)
 {
 	EvsProjection *projection = known->definition;
@@ -305,10 +311,11 @@ run_batch_sql(KnownProjection *known)
 	if (result < 0)
 		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
 	evs_owner_end(&frame);
+	return !projection->is_query || SPI_processed > 0;
 }
 
-/* Apply the batch between two positions. */
-static void
+/* Apply the batch between two positions. Says whether it can have changed anything. */
+static bool
 apply(KnownProjection *known, EvsPosition from, EvsPosition to)
 {
 	ErrorContextCallback context = {
@@ -317,13 +324,15 @@ apply(KnownProjection *known, EvsPosition from, EvsPosition to)
 		.arg = known->definition,
 	};
 
+	volatile bool changed = false;
+
 	batch_from = from;
 	batch_to = to;
 	batch_active = true;
 	error_context_stack = &context;
 	PG_TRY();
 	{
-		run_batch_sql(known);
+		changed = run_batch_sql(known);
 	}
 	PG_FINALLY();
 	{
@@ -331,6 +340,7 @@ apply(KnownProjection *known, EvsPosition from, EvsPosition to)
 	}
 	PG_END_TRY();
 	error_context_stack = context.previous;
+	return changed;
 }
 
 /* This process will apply batches. */
@@ -341,35 +351,55 @@ evs_batch_prepare_process(void)
 		SetConfigOption(small_settings[i][0], small_settings[i][1], PGC_USERSET, PGC_S_SESSION);
 }
 
-/*
- * Apply the next batch of a projection, from where its checkpoint is believed
- * to stand, and not beyond the safe position that the caller has read in this
- * transaction before any snapshot was taken. Returns where the checkpoint now
- * stands: above "from" if a batch was applied, where it really stood if the
- * belief was wrong, EVS_NO_CHECKPOINT if the projection is gone or paused. (The
- * safe position can step back a little, below what made the caller come: then
- * there is nothing to do.) Call inside SPI.
- */
-EvsPosition
-evs_batch_apply(int projection, EvsPosition from, EvsPosition safe)
+/* Did the batch that just failed find its checkpoint elsewhere? Then nobody is to blame. */
+bool
+evs_batch_was_overtaken(void)
 {
-	KnownProjection *known = know(projection);
+	return overtaken;
+}
+
+/*
+ * Apply the next batch of a projection, from what is believed of it, and not
+ * beyond the safe position that the caller has read in this transaction before
+ * any snapshot was taken. "reach" is brought up to date; false if the
+ * projection is gone. Call inside SPI.
+ *
+ * A batch that changed nothing moves only what is believed, in memory: the
+ * events below it need not be applied again, but may be. So a projection that
+ * an append does not concern costs no write. Now and then the checkpoint
+ * follows, so that a restart does not begin far behind.
+ */
+bool
+evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe)
+{
+	KnownProjection *known;
 	EvsPosition to;
+	bool		empty;
 
+	overtaken = false;
+	known = know(projection);
 	if (known == NULL)
-		return EVS_NO_CHECKPOINT;
-	if (from >= safe)
-		return from;
+		return false;
+	/* The safe position can step back a little, below what made the caller come. */
+	if (reach->position >= safe)
+		return true;
 	check_applicable(known->definition);
-	to = batch_end(known->definition, from, safe);
-	if (!evs_checkpoint_move(projection, from, to))
-	{
-		EvsPosition position = evs_checkpoint_read(projection);
 
-		return position == from ? EVS_NO_CHECKPOINT : position;
+	to = batch_end(known->definition, reach->position, safe, &empty);
+	if ((!empty && apply(known, reach->position, to)) || to - reach->checkpoint >= MOVE_UNCHANGED)
+	{
+		if (!evs_checkpoint_move(projection, reach->checkpoint, to))
+		{
+			overtaken = true;
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("the checkpoint of projection \"%s\" is not at %lld any more",
+							known->definition->name, (long long) reach->checkpoint)));
+		}
+		reach->checkpoint = to;
 	}
-	apply(known, from, to);
-	return to;
+	reach->position = to;
+	return true;
 }
 
 /* evstore._lag_seconds(event_table, position) */

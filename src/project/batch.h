@@ -5,10 +5,12 @@
 #ifndef EVSTORE_BATCH_H
 #define EVSTORE_BATCH_H
 
+#include "project/progress.h"
 #include "project/projection.h"
 
 extern void evs_batch_prepare_process(void);
-extern EvsPosition evs_batch_apply(int projection, EvsPosition from, EvsPosition safe);
+extern bool evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe);
+extern bool evs_batch_was_overtaken(void);
 extern void evs_batch_forget_plans(void);
 
 #endif							/* EVSTORE_BATCH_H */

@@ -160,12 +160,12 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query reads another event table than the one given")));
-	evs_projection_check_policies(query->event_table, projection->owner);
 	projection->settings = evs_owner_capture_settings(false);
 	projection->event_table = query->event_table;
 	projection->columns = query->columns;
 	projection->on_conflict = query->on_conflict;
 	projection->read_table = create_read_table(query, makeRangeVarFromNameList(names), projection->name);
+	evs_projection_check_policies(query->event_table, projection->owner);
 	evs_projection_insert(projection, query->select);
 }
 
@@ -180,8 +180,8 @@ declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
 	projection->event_table = evs_table_argument(fcinfo, ARG_EVENT_TABLE);
 	(void) evs_table_open(projection->event_table, AccessShareLock, &rel);
 	evs_table_close(rel);
-	evs_projection_check_policies(projection->event_table, projection->owner);
 	evs_statement_check(projection->definition);
+	evs_projection_check_policies(projection->event_table, projection->owner);
 	if (read_table)
 		projection->read_table =
 			existing_read_table(makeRangeVarFromNameList(EVS_QUALIFIED_NAME(read_table)));

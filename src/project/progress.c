@@ -37,7 +37,7 @@ typedef struct ProgressSlot
 	Oid			database;		/* InvalidOid if the slot is free */
 	Oid			store;			/* tells one life of the extension in it from the next */
 	int			projection;
-	EvsPosition position;		/* applied and committed up to here */
+	EvsReach	reach;			/* applied and committed up to here */
 	int			claimed_by;		/* pid of the worker that applies a batch now, or 0 */
 	TimestampTz retry_at;		/* not due before, after a failure; else 0 */
 	uint64		turn;			/* when it was last claimed: who waited longest comes first */
@@ -154,7 +154,7 @@ evs_progress_sync(Oid database, Oid store, int count, const int *projections,
 		slot->database = database;
 		slot->store = store;
 		slot->projection = projections[i];
-		slot->position = positions[i];
+		slot->reach.checkpoint = slot->reach.position = positions[i];
 		slot->claimed_by = 0;
 		slot->retry_at = failures[i] > 0 ? retry_at[i] : 0;
 		slot->turn = 0;
@@ -183,7 +183,7 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 	{
 		ProgressSlot *slot = &progress->slots[i];
 
-		if (slot->database != database || slot->claimed_by != 0 || slot->position >= safe)
+		if (slot->database != database || slot->claimed_by != 0 || slot->reach.position >= safe)
 			continue;
 		if (slot->retry_at > now)
 		{
@@ -201,7 +201,7 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 		best->turn = ++progress->turns;
 		claim->slot = best - progress->slots;
 		claim->projection = best->projection;
-		claim->position = best->position;
+		claim->reach = best->reach;
 		claim->more = due > 1;
 	}
 	LWLockRelease(evs_lock());
@@ -227,9 +227,9 @@ faded_rate(const ProgressSlot *slot, TimestampTz now)
 	return slot->rate * exp(-seconds / RATE_SECONDS);
 }
 
-/* The checkpoint of a claim stands at a position, committed: tell those who wait, and give the claim back. */
+/* A claimed projection has come so far, committed: tell those who wait, and give the claim back. */
 void
-evs_progress_applied(const EvsClaim *claim, EvsPosition position)
+evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ProgressSlot *slot;
@@ -238,9 +238,9 @@ evs_progress_applied(const EvsClaim *claim, EvsPosition position)
 	slot = claimed_slot(claim);
 	if (slot)
 	{
-		slot->rate = faded_rate(slot, now) + Max(position - claim->position, 0) / RATE_SECONDS;
+		slot->rate = faded_rate(slot, now) + Max(reach.position - claim->reach.position, 0) / RATE_SECONDS;
 		slot->rate_at = now;
-		slot->position = position;
+		slot->reach = reach;
 		slot->retry_at = 0;
 		slot->claimed_by = 0;
 		ConditionVariableBroadcast(&slot->moved);
@@ -284,7 +284,7 @@ has_applied(Oid store, int projection, EvsPosition position, ConditionVariable *
 
 	LWLockAcquire(evs_lock(), LW_SHARED);
 	slot = find_slot(MyDatabaseId, store, projection);
-	applied = slot && slot->position >= position;
+	applied = slot && slot->reach.position >= position;
 	*known = slot != NULL;
 	*moved = slot ? &slot->moved : &progress->changed;
 	LWLockRelease(evs_lock());
@@ -347,8 +347,8 @@ evs_projection_progress(PG_FUNCTION_ARGS)
 {
 	TupleDesc	desc;
 	ProgressSlot *slot;
-	Datum		values[2] = {BoolGetDatum(false), Float8GetDatum(0)};
-	bool		nulls[2] = {false, false};
+	Datum		values[3] = {BoolGetDatum(false), Float8GetDatum(0), Int64GetDatum(0)};
+	bool		nulls[3] = {false, false, false};
 	Oid			store = evs_catalog()->position_sequence;
 
 	evs_shmem_require();
@@ -361,6 +361,7 @@ evs_projection_progress(PG_FUNCTION_ARGS)
 	{
 		values[0] = BoolGetDatum(true);
 		values[1] = Float8GetDatum(faded_rate(slot, GetCurrentTimestamp()));
+		values[2] = Int64GetDatum(slot->reach.position);
 	}
 	LWLockRelease(evs_lock());
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));

@@ -10,12 +10,19 @@
 
 extern const EvsShmemPart evs_progress_shmem;
 
+/* How far a projection has come. */
+typedef struct EvsReach
+{
+	EvsPosition checkpoint;		/* as it stands in evstore._checkpoint */
+	EvsPosition position;		/* nothing from there to here changed the read table */
+} EvsReach;
+
 /* A projection that a worker has taken to apply a batch to. */
 typedef struct EvsClaim
 {
 	int			slot;
 	int			projection;
-	EvsPosition position;		/* where its checkpoint is believed to stand */
+	EvsReach	reach;			/* as it is believed */
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
@@ -24,7 +31,7 @@ extern bool evs_progress_sync(Oid database, Oid store, int count, const int *pro
 							  const TimestampTz *retry_at);
 extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 							   EvsClaim *claim, TimestampTz *next_retry);
-extern void evs_progress_applied(const EvsClaim *claim, EvsPosition position);
+extern void evs_progress_applied(const EvsClaim *claim, EvsReach reach);
 extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
 extern void evs_progress_release_all(void);
 /* How waiting ended. */

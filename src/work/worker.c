@@ -40,12 +40,20 @@
 
 PGDLLEXPORT void evs_worker_main(Datum arg);
 
+/* The projection is gone or paused: the manager has yet to hear of it. */
+static void
+leave_for_manager(const EvsClaim *claim)
+{
+	evs_progress_failed(claim, evs_backoff_until(1, GetCurrentTimestamp()));
+}
+
 /* Apply one batch of a claimed projection. */
 static void
 apply_batch(const EvsClaim *claim)
 {
+	EvsReach	reach = claim->reach;
 	EvsPosition safe;
-	EvsPosition position;
+	bool		exists;
 
 	evs_loop_begin("applying a batch");
 	if (evs_catalog_find() == NULL)
@@ -54,14 +62,32 @@ apply_batch(const EvsClaim *claim)
 	/* First the mark, then the snapshot: store/position.c. */
 	safe = evs_position_safe();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	position = evs_batch_apply(claim->projection, claim->position, safe);
+	exists = evs_batch_apply(claim->projection, &reach, safe);
 	evs_loop_end();
 
-	/* Gone or paused: the manager has yet to hear of it. */
-	if (position == EVS_NO_CHECKPOINT)
-		evs_progress_failed(claim, evs_backoff_until(1, GetCurrentTimestamp()));
+	if (exists)
+		evs_progress_applied(claim, reach);
 	else
-		evs_progress_applied(claim, position);
+		leave_for_manager(claim);
+}
+
+/* The checkpoint was not where it was believed to be: believe the table. */
+static void
+read_checkpoint(const EvsClaim *claim)
+{
+	EvsPosition position;
+	EvsReach	reach;
+
+	evs_loop_begin("reading a checkpoint");
+	PushActiveSnapshot(GetTransactionSnapshot());
+	position = evs_checkpoint_read(claim->projection);
+	evs_loop_end();
+
+	reach.checkpoint = reach.position = position;
+	if (position == EVS_NO_CHECKPOINT || position == claim->reach.checkpoint)
+		leave_for_manager(claim);
+	else
+		evs_progress_applied(claim, reach);
 }
 
 /* What evstore.projections shows of an error. */
@@ -108,7 +134,8 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		EmitErrorReport();
+		if (!evs_batch_was_overtaken())
+			EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
 		/* What its statement names may have changed: build it anew next time. */
@@ -118,7 +145,9 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
 	PG_END_TRY();
 
 	MemoryContextSwitchTo(context);
-	if (error)
+	if (error && evs_batch_was_overtaken())
+		read_checkpoint(claim);
+	else if (error)
 		record_failure(claim, error);
 }
 
