@@ -46,11 +46,11 @@ catchup_rows() {
 	row once-picked "catch-up, 10 groups: one-shot, plan as picked" "events/s" once-hash
 	row once-parallel "catch-up, 10 groups: one-shot, parallel HashAggregate" "events/s" once-hash
 	row once-table "catch-up, 10 groups: CREATE TABLE AS, HashAggregate" "events/s" once-hash
-	for size in 10000 1000 100; do
+	for size in 1000000 10000 1000 100; do
 		row query-$size "catch-up, 10 groups: query projection, batch_size $size" "events/s" once-hash \
-			"$([ $size = 10000 ] && echo '>= 0.9'; [ $size = 1000 ] && echo '>= 0.5')"
+			"$([ $size = 1000000 ] && echo '>= 0.9'; [ $size = 1000 ] && echo '>= 0.5')"
 	done
-	for size in 10000 1000 100; do
+	for size in 1000000 10000 1000 100; do
 		row statement-$size "catch-up, 10 groups: statement projection, batch_size $size" "events/s" once-hash
 	done
 	row customers-hash "catch-up, $((BENCH_EVENTS / 20)) groups: one-shot, HashAggregate" "events/s"
@@ -65,12 +65,12 @@ catchup_round() {
 	one_shot once-parallel "$round" "$BENCH_EVENTS" "$by_region" "$hash_parallel"
 	one_shot once-table "$round" "$BENCH_EVENTS" "CREATE TABLE once AS $by_region" "$hash_only"
 	sql -c "DROP TABLE once"
-	for size in 10000 1000 100; do
+	for size in 1000000 10000 1000 100; do
 		query_catchup query-$size "$round" "$BENCH_EVENTS" region "$by_region" events $size
 		statement_catchup "$round" $size
 	done
 	one_shot customers-hash "$round" "$BENCH_EVENTS" "$by_customer" "$hash_only"
-	query_catchup customers-query "$round" "$BENCH_EVENTS" customer "$by_customer" events 10000
+	query_catchup customers-query "$round" "$BENCH_EVENTS" customer "$by_customer" events 1000000
 }
 
 # Measure the real sales of the Online Retail set, where it is at hand.
@@ -91,7 +91,7 @@ catchup_retail() {
 	row retail-query "catch-up, Online Retail: query projection" "events/s" retail-hash ">= 0.9"
 	for ((round = 1; round <= BENCH_ROUNDS; round++)); do
 		one_shot retail-hash $round "$events" "$by_country" "$hash_only"
-		query_catchup retail-query $round "$events" country "$by_country" retail 10000
+		query_catchup retail-query $round "$events" country "$by_country" retail 1000000
 	done
 	sql -c "SET evstore.maintenance = on" -c "SELECT evstore.drop_event_table('retail')" > /dev/null
 }

@@ -23,7 +23,7 @@ private_kb_forever() {
 }
 
 # Have as many projections of a quiet table as there can be workers, so that all workers run and none ends.
-keep_workers_busy() {
+keep_workers() {
 	local i
 	{
 		echo "SELECT evstore.create_event_table('still');"
@@ -72,7 +72,7 @@ section_memory() {
 	row memory-once "worker, private memory: after the events twice" "MB"
 	row memory-again "worker, private memory: after the events four times" "MB" memory-once "1.0 (flat)"
 	load_events
-	keep_workers_busy
+	keep_workers
 	for ((round = 1; round <= BENCH_ROUNDS; round++)); do
 		fresh_workers
 		pids=$(worker_pids)

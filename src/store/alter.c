@@ -175,6 +175,8 @@ lost_promise(Relation rel, Oid altered_trigger)
 
 		if (ours && trigger->tgoid == altered_trigger && trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
 			return "ALTER TABLE ... TRIGGER";
+		if (ours && trigger->tgoid == altered_trigger && !trigger_is_ours(trigger->tgname))
+			return "ALTER TRIGGER";
 		if (!ours && is_event_table && TRIGGER_FOR_ROW(trigger->tgtype) &&
 			TRIGGER_FOR_BEFORE(trigger->tgtype) && TRIGGER_FOR_INSERT(trigger->tgtype))
 			return "CREATE TRIGGER ... BEFORE INSERT ... FOR EACH ROW";

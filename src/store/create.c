@@ -7,6 +7,7 @@
  */
 #include "evstore.h"
 
+#include "access/table.h"
 #include "base/owner.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
@@ -170,6 +171,17 @@ evs_drop_event_table(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* The type that a table was made OF, InvalidOid if it is an ordinary one. */
+static Oid
+get_rel_type_of(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	Oid			type = rel->rd_rel->reloftype;
+
+	table_close(rel, NoLock);
+	return type;
+}
+
 /* evstore.protect(target) */
 Datum
 evs_protect(PG_FUNCTION_ARGS)
@@ -187,6 +199,16 @@ evs_protect(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not an ordinary table", get_rel_name(relid))));
+	if (get_rel_persistence(relid) != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a permanent table", get_rel_name(relid)),
+				 errdetail("A crash, or the end of the session, would empty it.")));
+	if (OidIsValid(get_rel_type_of(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a typed table", get_rel_name(relid)),
+				 errdetail("Changing its type would change its rows.")));
 	if (has_subclass(relid) || has_superclass(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -30,6 +30,7 @@
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
@@ -303,6 +304,8 @@ evs_guard_check_object(ObjectAccessType access, Oid class, Oid object, int sub, 
 			check_own_object(class, object);
 			if (class == TriggerRelationId || class == RelationRelationId)
 				evs_alter_touch(class, object, true);
+			else if (class == InheritsRelationId)	/* whose object is the child */
+				evs_alter_touch(RelationRelationId, object, true);
 			break;
 		case OAT_TRUNCATE:
 			if (!evs_door_is_open() && evs_table_is_guarded(object))

@@ -48,22 +48,23 @@ static HTAB *tables = NULL;
 static int	open_count = 0;		/* event tables open up the call stack */
 static EvsTable *retired = NULL;	/* stale, and maybe still in use there */
 
-/* Name and type that each column must have. */
+/* What each column must be. */
 static const struct
 {
 	const char *name;
 	Oid			type;
+	bool		not_null;
 }			columns[EVS_COLUMN_COUNT] = {
-	{"position", INT8OID},
-	{"version", INT8OID},
-	{"recorded_at", TIMESTAMPTZOID},
-	{"schema_version", INT4OID},
-	{"id", UUIDOID},
-	{"stream", TEXTOID},
-	{"type", TEXTOID},
-	{"data", JSONBOID},
-	{"metadata", JSONBOID},
-	{"tags", TEXTARRAYOID},
+	{"position", INT8OID, true},
+	{"version", INT8OID, false},
+	{"recorded_at", TIMESTAMPTZOID, true},
+	{"schema_version", INT4OID, true},
+	{"id", UUIDOID, false},
+	{"stream", TEXTOID, false},
+	{"type", TEXTOID, true},
+	{"data", JSONBOID, true},
+	{"metadata", JSONBOID, false},
+	{"tags", TEXTARRAYOID, false},
 };
 
 /* A table (or, with InvalidOid, any) changed. */
@@ -186,11 +187,21 @@ first_wrong_column(Relation rel)
 	return 0;
 }
 
-/* Has an event table the columns it was made with? */
+/* Has an event table the columns it was made with, as they were made? */
 bool
 evs_relation_has_layout(Relation rel)
 {
-	return first_wrong_column(rel) == 0;
+	if (first_wrong_column(rel) != 0)
+		return false;
+	for (int i = 0; i < EVS_COLUMN_COUNT; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (column->atthasdef || column->attidentity ||
+			(columns[i].not_null && !column->attnotnull))
+			return false;
+	}
+	return true;
 }
 
 /* Check that the columns are where everybody expects them. */
