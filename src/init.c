@@ -66,7 +66,9 @@ _PG_init(void)
 	evs_catalog_install();
 	evs_table_install();
 	evs_xact_install(xact_subscribers, lengthof(xact_subscribers));
-	evs_hooks_install();
+	/* pg_upgrade makes tables, triggers and this extension piece by piece. */
+	if (!IsBinaryUpgrade)
+		evs_hooks_install();
 
 	if (process_shared_preload_libraries_in_progress)
 	{
