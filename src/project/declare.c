@@ -18,6 +18,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
 #include "project/projection.h"
 #include "project/query.h"
 #include "project/statement.h"
@@ -259,6 +260,12 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	projection = evs_projection_load(id);
 	if (projection)
 	{
+		/*
+		 * A batch locks the read table first and reads the projection's view
+		 * then: whoever took them the other way round would meet it halfway.
+		 */
+		if (projection->is_query)
+			LockRelationOid(projection->read_table, keep_table ? ShareRowExclusiveLock : AccessExclusiveLock);
 		evs_projection_delete(projection);
 		if (projection->is_query && get_rel_name(projection->read_table))
 			execute(psprintf(keep_table ? "COMMENT ON TABLE %s IS NULL" : "DROP TABLE %s",

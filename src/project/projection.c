@@ -272,7 +272,7 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 void
 evs_projection_delete(const EvsProjection *projection)
 {
-	/* Waits for a batch that is being applied, and keeps the next one out. */
+	/* A batch that is being applied finds its checkpoint gone, and is rolled back. */
 	run_for("DELETE FROM evstore._checkpoint WHERE projection = $1", projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1", projection->id, SPI_OK_DELETE);
 	/* Nobody but a batch has any use for the view, and nobody shall keep it from going. */
@@ -283,9 +283,9 @@ evs_projection_delete(const EvsProjection *projection)
 }
 
 /*
- * Hold a projection where it is, or let it go on. Waits for a batch that is
- * being applied; none begins after this has committed, as it could not move
- * the checkpoint. Call inside SPI.
+ * Hold a projection where it is, or let it go on. A batch that is being applied
+ * is committed before this, or finds that it cannot move the checkpoint any
+ * more. Call inside SPI.
  */
 void
 evs_projection_pause(int id, bool paused)

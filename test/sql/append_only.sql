@@ -113,6 +113,7 @@ CALL refuse(ARRAY[
 	$$ALTER TABLE events DROP CONSTRAINT events_stream_version_key$$,
 	$$DROP INDEX events_id_idx$$,
 	$$DROP INDEX events_pkey$$,
+	$$ALTER TABLE events OF evstore.event$$,
 	$$ALTER TABLE events SET UNLOGGED$$,
 	$$ALTER TABLE events SET WITHOUT CLUSTER, DROP COLUMN tags$$]);
 
@@ -142,6 +143,39 @@ CALL refuse(ARRAY[
 	$$DROP EXTENSION evstore CASCADE$$,
 	$$DROP SCHEMA evstore CASCADE$$,
 	$$DROP FUNCTION evstore._guard() CASCADE$$]);
+-- A foreign table would be as good a child as any.
+CREATE FOREIGN DATA WRAPPER regress_append_only;
+CREATE SERVER regress_append_only FOREIGN DATA WRAPPER regress_append_only;
+CREATE FOREIGN TABLE far (position bigint NOT NULL, version bigint NOT NULL, recorded_at timestamptz NOT NULL,
+	schema_version integer NOT NULL, id uuid, stream text COLLATE "C" NOT NULL, type text COLLATE "C" NOT NULL,
+	data jsonb NOT NULL, metadata jsonb, tags text[]) SERVER regress_append_only;
+CALL refuse(ARRAY[
+	$$CREATE FOREIGN TABLE child () INHERITS (events) SERVER regress_append_only$$,
+	$$ALTER FOREIGN TABLE far INHERIT events$$,
+	$$SELECT evstore.protect('far')$$]);
+SET client_min_messages = warning;
+DROP FOREIGN DATA WRAPPER regress_append_only CASCADE;
+RESET client_min_messages;
+-- The extension's schema is no place where less is guarded.
+CALL refuse(ARRAY[
+	$$ALTER TABLE events SET SCHEMA evstore; DROP TRIGGER evstore_insert ON evstore.events$$,
+	$$ALTER TABLE events SET SCHEMA evstore; DROP TRIGGER evstore_guard ON evstore.events$$,
+	$$ALTER TABLE events SET SCHEMA evstore; DROP TRIGGER evstore_guard_row ON evstore.events$$,
+	$$ALTER TABLE events SET SCHEMA evstore; DROP INDEX evstore.events_id_idx$$,
+	$$ALTER TABLE events SET SCHEMA evstore; DROP OWNED BY regress_append_only CASCADE$$]);
+-- What the guard goes by keeps its name and its meaning.
+CALL refuse(ARRAY[
+	$$ALTER SCHEMA evstore RENAME TO aside$$,
+	$$ALTER SEQUENCE evstore.position_sequence RENAME TO aside$$,
+	$$ALTER SEQUENCE evstore.position_sequence SET SCHEMA regress_append_only$$,
+	$$ALTER TYPE evstore.event RENAME TO aside$$,
+	$$ALTER TYPE evstore.event SET SCHEMA regress_append_only$$,
+	$$ALTER TYPE evstore.new_event RENAME TO aside$$,
+	$$ALTER FUNCTION evstore._insert() RENAME TO aside$$,
+	$$ALTER FUNCTION evstore._guard() RENAME TO aside$$,
+	$$ALTER FUNCTION evstore._guard() SET SCHEMA regress_append_only$$,
+	$$CREATE OR REPLACE FUNCTION evstore._insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'$$,
+	$$CREATE OR REPLACE FUNCTION evstore._guard() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'$$]);
 -- also when triggers are told to sleep
 SET session_replication_role = replica;
 CALL refuse(ARRAY[
@@ -301,6 +335,8 @@ CALL refuse(ARRAY[
 	$$DELETE FROM evstore.maintenance_log$$,
 	$$TRUNCATE evstore.maintenance_log$$,
 	$$ALTER TABLE evstore.maintenance_log DISABLE TRIGGER ALL$$,
+	$$DROP TRIGGER evstore_guard ON evstore.maintenance_log$$,
+	$$DROP TRIGGER evstore_guard_row ON evstore.maintenance_log$$,
 	$$DROP TABLE evstore.maintenance_log$$]);
 
 -- and who changes it through the door leaves a row in it, too
@@ -334,6 +370,21 @@ SELECT evstore.protect('pg_catalog.pg_class');
 \echo :SQLSTATE
 SELECT version FROM evstore.append('order-1', 'x', '{}', event_table => 'ledger');
 \echo :SQLSTATE
+-- not where rows could come, go or change shape by way of another table or a type
+CREATE TABLE book (entry integer);
+CREATE TABLE page () INHERITS (book);
+CREATE TABLE yearbook (entry integer, year integer) PARTITION BY LIST (year);
+CREATE TABLE yearbook_1 PARTITION OF yearbook DEFAULT;
+CREATE TYPE slip AS (entry integer);
+CREATE TABLE slips OF slip;
+CREATE UNLOGGED TABLE notepad (entry integer);
+CALL refuse(ARRAY[
+	$$SELECT evstore.protect('book')$$,
+	$$SELECT evstore.protect('page')$$,
+	$$SELECT evstore.protect('yearbook')$$,
+	$$SELECT evstore.protect('yearbook_1')$$,
+	$$SELECT evstore.protect('slips')$$,
+	$$SELECT evstore.protect('notepad')$$]);
 RESET ROLE;
 GRANT USAGE ON SCHEMA regress_append_only TO regress_append_only_heir;
 SET ROLE regress_append_only_heir;
@@ -346,3 +397,27 @@ SET evstore.maintenance = on;
 SET client_min_messages = warning;
 DROP SCHEMA regress_append_only, regress_append_only_2 CASCADE;
 DROP ROLE regress_append_only, regress_append_only_heir;
+RESET client_min_messages;
+RESET evstore.maintenance;
+RESET search_path;
+
+-- With no table left to guard, the extension may go, and its log with it. What
+-- fails to take the extension does not lay the log open.
+CREATE VIEW regress_append_only AS SELECT * FROM evstore.maintenance_log;
+DO $$
+BEGIN
+	BEGIN
+		DROP EXTENSION evstore;
+	EXCEPTION WHEN dependent_objects_still_exist THEN
+		RAISE INFO '%', SQLERRM;
+	END;
+	DROP TRIGGER evstore_guard ON evstore.maintenance_log;
+END
+$$;
+\echo :SQLSTATE
+DROP VIEW regress_append_only;
+BEGIN;
+DROP EXTENSION evstore;
+ROLLBACK;
+DELETE FROM evstore.maintenance_log;
+\echo :SQLSTATE

@@ -127,6 +127,15 @@ SELECT version FROM evstore.append('order-6', 'OrderPaid', '{}');
 SELECT evstore.wait_for('quiet_copy');
 SELECT count(*) FROM quiet_copy;
 
+-- What a statement locks for its session is let go with its batch.
+SELECT evstore.create_projection('locking', statement => 'SELECT pg_advisory_lock(4711), pg_advisory_lock_shared(4712) FROM new_events');
+SELECT evstore.wait_for('locking');
+SET lock_timeout = '30s';
+SELECT pg_advisory_lock(4711), pg_advisory_lock(4712);
+SELECT pg_advisory_unlock_all();
+RESET lock_timeout;
+SELECT evstore.drop_projection('locking');
+
 -- How the view shows them: a statement's tables are its owner's own affair.
 SELECT name, kind, mode, event_table, read_table FROM evstore.projections ORDER BY name;
 

@@ -55,7 +55,7 @@ sub hold_batch
 
 	$holder->query_safe("BEGIN; LOCK TABLE $table IN SHARE MODE");
 	$node->poll_query_until('postgres', "SELECT count(*) > 0 $inside")
-	  or die 'no worker came to its batch';
+	  or die "no worker came to its batch\n";
 	return ($holder, $node->safe_psql('postgres', "SELECT min(pid) $inside"));
 }
 

@@ -5,7 +5,8 @@
 #   the command is done at once: core waits five seconds for other sessions of
 #     a database, and evstore's processes must not be what it waits for;
 #   afterwards there is a manager in exactly the databases that have the extension;
-#   in each of them the projections go on, exactly.
+#   in each of them the projections go on, exactly;
+#   then all processes sleep.
 
 use strict;
 use warnings;
@@ -56,7 +57,8 @@ sub fails
 	cmp_ok(time - $began, '<', $at_once, "$cell: at once");
 }
 
-# There is a manager in these databases and in no other, and their projections go on.
+# There is a manager in these databases and in no other, their projections go
+# on, and when there is nothing left to do, nobody turns in circles.
 sub lives_in
 {
 	my ($cell, @databases) = @_;
@@ -65,8 +67,14 @@ sub lives_in
 		$node, 'postgres',
 		q{SELECT string_agg(coalesce(datname, 'a dropped database'), ' ' ORDER BY datname)
 			FROM pg_stat_activity WHERE backend_type = 'evstore manager'},
-		"$cell: managers where they should be", join(' ', sort @databases));
+		"$cell: managers where they should be", join(' ', sort @databases))
+	  or die "every later cell would fail with this one\n";
 	follows($node, $_, "$cell: the projections of $_ go on", 3) for @databases;
+	eventually(
+		$node, 'postgres',
+		q{SELECT count(*) FROM pg_stat_activity
+			WHERE backend_type LIKE 'evstore %' AND wait_event_type IS DISTINCT FROM 'Extension'},
+		"$cell: all processes sleep", '0');
 }
 
 # CREATE EXTENSION.  The second database's manager shows that the launcher has
@@ -95,12 +103,34 @@ works('second', "BEGIN; $drop; COMMIT", 'DROP EXTENSION');
 lives_in('DROP EXTENSION', 'hub', 'shop');
 make_store($node, 'second');
 lives_in('CREATE EXTENSION after DROP EXTENSION', 'hub', 'second', 'shop');
+# These workers have learnt as they began how far the old extension had come.
+sell($node, 'second', 100);
+$node->safe_psql(
+	'second', q{
+	SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+	WHERE backend_type = 'evstore worker' AND datname = 'second'});
+follows($node, 'second', 'DROP and CREATE EXTENSION: new workers before', 1);
 works('second', "BEGIN; $drop; CREATE EXTENSION evstore; COMMIT", 'DROP and CREATE EXTENSION');
 make_store($node, 'second');
 lives_in('DROP and CREATE EXTENSION', 'hub', 'second', 'shop');
+# The manager that has found the old extension, and waits to see what becomes
+# of it, must not be the last word on the new one.
+my $dropper = $node->background_psql('second');
+$dropper->query_safe("BEGIN; $drop; CREATE EXTENSION evstore");
+$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . process_pid($node, 'manager', 'second') . ', 10000)');
+eventually(
+	$node, 'postgres',
+	q{SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'evstore manager' AND datname = 'second' AND wait_event_type = 'Lock'},
+	'DROP and CREATE EXTENSION, while a manager starts: it waits', '1');
+$dropper->query_safe('COMMIT');
+$dropper->quit;
+make_store($node, 'second');
+lives_in('DROP and CREATE EXTENSION, while a manager starts', 'hub', 'second', 'shop');
+
 works('second', "BEGIN; $drop; COMMIT; CREATE EXTENSION evstore", 'DROP EXTENSION, then CREATE EXTENSION');
 process_pid($node, 'manager', 'second');
-works('second', 'DROP SCHEMA evstore CASCADE', 'DROP SCHEMA evstore CASCADE');
+works('second', 'SET evstore.maintenance = on; DROP SCHEMA evstore CASCADE', 'DROP SCHEMA evstore CASCADE');
 lives_in('DROP SCHEMA evstore CASCADE', 'hub', 'shop');
 
 # The commands on a whole database cannot be in a transaction block.  They fail
@@ -177,13 +207,24 @@ lives_in('DROP DATABASE, from postgres', 'hub', 'shop', 'copy2', 'copy3');
 works('hub', 'DROP DATABASE copy2', 'DROP DATABASE, from hub');
 lives_in('DROP DATABASE, from hub', 'hub', 'shop', 'copy3');
 
-# A database that goes before the launcher has looked at it, with the extension or without.
+# A database, with the extension or without, that goes before the launcher has
+# looked at it, or in the moment when its manager appears.
+my $appears = q{
+	DO $$
+	BEGIN
+		WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'brief') LOOP
+			PERFORM pg_stat_clear_snapshot();
+		END LOOP;
+	END
+	$$};
 for my $template ('shop', 'template1')
 {
-	works('postgres', "CREATE DATABASE brief TEMPLATE $template;\nDROP DATABASE brief;\n" x 3,
-		"CREATE and DROP DATABASE at once, from $template");
+	works('postgres', "CREATE DATABASE brief TEMPLATE $template;\nDROP DATABASE brief;\n" x 2,
+		"CREATE and DROP DATABASE, from $template");
+	works('postgres', "CREATE DATABASE brief TEMPLATE $template;\n$appears;\nDROP DATABASE brief;\n" x 2,
+		"CREATE DATABASE and DROP DATABASE of what the launcher looks at, from $template");
 }
-lives_in('CREATE and DROP DATABASE at once', 'hub', 'shop', 'copy3');
+lives_in('CREATE and DROP DATABASE', 'hub', 'shop', 'copy3');
 
 # A worker in the middle of a long batch does not delay it either.
 $node->safe_psql(

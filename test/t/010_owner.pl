@@ -109,6 +109,18 @@ is($node->safe_psql('postgres', q{SELECT evstore.wait_for('notes_of_emma'); SELE
 	"t\n40|40", 'nor has the statement');
 follows($node, 'postgres', 'the projections of others go on');
 
+# Policies that come to bind an owner hide events: the batch fails rather than pass over them.
+$node->safe_psql('postgres', 'ALTER TABLE events ENABLE ROW LEVEL SECURITY');
+sell($node, 'postgres', 20);
+is_failing('of_boris', qr/row-level security .*"events" .*"boris"/);
+is_failing('notes_of_emma', qr/row-level security .*"events" .*"emma"/);
+follows($node, 'postgres', 'the projections of the owner of the event table go on');
+$node->safe_psql('postgres', 'ALTER TABLE events DISABLE ROW LEVEL SECURITY');
+recovers($_) for ('of_boris', 'notes_of_emma');
+keeps('boris', 'the projection of boris has missed nothing behind the policies');
+is($node->safe_psql('postgres', q{SELECT evstore.wait_for('notes_of_emma'); SELECT count(*), count(DISTINCT "position") FROM noted}),
+	"t\n60|60", 'nor has the statement');
+
 # A hostile owner: a trigger on the read table that tries to become superuser.
 $node->safe_psql(
 	'postgres', q{

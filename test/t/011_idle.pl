@@ -9,7 +9,7 @@ use lib $FindBin::RealBin;
 use EvstoreTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(sleep);
 
 plan skip_all => 'needs /proc' unless -r "/proc/$$/status";
 

@@ -32,12 +32,13 @@ $new->append_conf('postgresql.conf', "shared_preload_libraries = 'evstore'");
 
 chdir $PostgreSQL::Test::Utils::tmp_check;
 chomp(my $bindir = $new->config_data('--bindir'));
-command_ok(
-	[
-		'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
-		'-b', $bindir, '-B', $bindir, '-s', $new->host,
-		'-p', $old->port, '-P', $new->port ],
-	'pg_upgrade works');
+ok( run_log(
+		[
+			'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
+			'-b', $bindir, '-B', $bindir, '-s', $new->host,
+			'-p', $old->port, '-P', $new->port ]),
+	'pg_upgrade works')
+  or die "there is nothing to look at\n";
 
 $new->start;
 is($new->safe_psql('postgres', $events), $stored, 'every event is as it was');

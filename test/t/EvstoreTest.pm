@@ -31,7 +31,6 @@ BEGIN
 }
 
 use Exporter 'import';
-use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -179,7 +178,7 @@ sub process_pid
 
 	$node->poll_query_until('postgres',
 		'SELECT count(*) > 0 ' . _process_filter($kind, $db))
-	  or die "no evstore $kind came";
+	  or die "no evstore $kind came\n";
 	return $node->safe_psql('postgres',
 		'SELECT min(pid) ' . _process_filter($kind, $db));
 }
@@ -201,6 +200,9 @@ sub _kill9
 	my ($node, $children_too) = @_;
 	my $pidfile = $node->data_dir . '/postmaster.pid';
 	my ($postmaster) = split /\n/, slurp_file($pidfile);
+
+	# A postmaster that is stopped has no child but those that are counted now.
+	kill 'STOP', $postmaster;
 	my @children = map { my ($pid, $ppid) = split; $ppid == $postmaster ? $pid : () }
 	  `ps -A -o pid= -o ppid= -o stat=`;
 
