@@ -107,14 +107,17 @@ evs_catalog(void)
 const EvsCatalog *
 evs_catalog_lock(void)
 {
-	Oid			extension = get_extension_oid(EVS_EXTENSION, true);
+	for (;;)
+	{
+		Oid			extension = get_extension_oid(EVS_EXTENSION, true);
 
-	if (!OidIsValid(extension))
-		return NULL;
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	if (get_extension_oid(EVS_EXTENSION, true) != extension)
-		return NULL;
-	return evs_catalog_find();
+		if (!OidIsValid(extension))
+			return NULL;
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		/* It may have been dropped, and created anew, while we waited. */
+		if (get_extension_oid(EVS_EXTENSION, true) == extension)
+			return evs_catalog_find();
+	}
 }
 
 /* Have changes noticed; called once, from _PG_init. */

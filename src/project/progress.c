@@ -32,6 +32,9 @@
 /* The speed shown is an average that forgets with this time constant. */
 #define RATE_SECONDS 5.0
 
+/* How long a session waits for a projection that no worker knows before it looks again. */
+#define LOOK_AGAIN_MS 1000
+
 typedef struct ProgressSlot
 {
 	Oid			database;		/* InvalidOid if the slot is free */
@@ -328,9 +331,11 @@ evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left <= 0)
 			break;
-		if (!ConditionVariableTimedSleep(moved, left, EVS_WAIT_EVENT("EvstoreWaitFor")) && !known)
+		(void) ConditionVariableTimedSleep(moved, known ? left : Min(left, LOOK_AGAIN_MS),
+										   EVS_WAIT_EVENT("EvstoreWaitFor"));
+		if (!known)
 		{
-			/* Projections came or went: the caller looks whether this one still exists. */
+			/* Rung or not, the caller looks whether there is still such a projection. */
 			result = EVS_WAIT_GONE;
 			break;
 		}

@@ -48,6 +48,7 @@ typedef struct KnownDatabase
 	Oid			oid;
 	bool		open;			/* it can be connected to, and is no template */
 	bool		absent;			/* a probe has found no extension */
+	bool		wished;			/* it was created since the manager was started */
 	EvsChild	manager;
 } KnownDatabase;
 
@@ -183,7 +184,10 @@ grant_wishes(void)
 		KnownDatabase *database = find_known(oid);
 
 		if (database)
+		{
 			database->absent = false;
+			database->wished = true;
+		}
 	}
 }
 
@@ -204,13 +208,16 @@ tend_managers(void)
 
 		if (manager->handle == NULL && !may_start)
 			continue;
+		if (manager->handle == NULL)
+			database->wished = false;
 		switch (evs_child_tend(manager, may_start))
 		{
 			case EVS_CHILD_RUNNING:
 				probing = probing || !evs_process_is_settled(manager->id);
 				break;
 			case EVS_CHILD_DONE:
-				database->absent = true;
+				/* What it looked for may have come after it had looked. */
+				database->absent = !database->wished;
 				/* Its end has made room for the next probe. */
 				SetLatch(MyLatch);
 				break;

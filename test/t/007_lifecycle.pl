@@ -103,16 +103,19 @@ works('second', "BEGIN; $drop; COMMIT", 'DROP EXTENSION');
 lives_in('DROP EXTENSION', 'hub', 'shop');
 make_store($node, 'second');
 lives_in('CREATE EXTENSION after DROP EXTENSION', 'hub', 'second', 'shop');
-# These workers have learnt as they began how far the old extension had come.
+works('second', "BEGIN; $drop; CREATE EXTENSION evstore; COMMIT", 'DROP and CREATE EXTENSION');
+make_store($node, 'second');
+lives_in('DROP and CREATE EXTENSION', 'hub', 'second', 'shop');
+# Workers that learnt as they began how far the old extension had come, and
+# find projections in the new one.
 sell($node, 'second', 100);
 $node->safe_psql(
 	'second', q{
 	SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 	WHERE backend_type = 'evstore worker' AND datname = 'second'});
-follows($node, 'second', 'DROP and CREATE EXTENSION: new workers before', 1);
-works('second', "BEGIN; $drop; CREATE EXTENSION evstore; COMMIT", 'DROP and CREATE EXTENSION');
-make_store($node, 'second');
-lives_in('DROP and CREATE EXTENSION', 'hub', 'second', 'shop');
+follows($node, 'second', 'DROP and CREATE EXTENSION, with projections: new workers before', 1);
+make_store($node, 'second', in_place_of => $drop);
+lives_in('DROP and CREATE EXTENSION, with projections', 'hub', 'second', 'shop');
 # The manager that has found the old extension, and waits to see what becomes
 # of it, must not be the last word on the new one.
 my $dropper = $node->background_psql('second');
@@ -207,8 +210,8 @@ lives_in('DROP DATABASE, from postgres', 'hub', 'shop', 'copy2', 'copy3');
 works('hub', 'DROP DATABASE copy2', 'DROP DATABASE, from hub');
 lives_in('DROP DATABASE, from hub', 'hub', 'shop', 'copy3');
 
-# A database, with the extension or without, that goes before the launcher has
-# looked at it, or in the moment when its manager appears.
+# A database that goes before the launcher has looked at it, with the extension
+# or without; and one that goes in the moment when its manager appears.
 my $appears = q{
 	DO $$
 	BEGIN
@@ -217,13 +220,11 @@ my $appears = q{
 		END LOOP;
 	END
 	$$};
-for my $template ('shop', 'template1')
-{
-	works('postgres', "CREATE DATABASE brief TEMPLATE $template;\nDROP DATABASE brief;\n" x 2,
-		"CREATE and DROP DATABASE, from $template");
-	works('postgres', "CREATE DATABASE brief TEMPLATE $template;\n$appears;\nDROP DATABASE brief;\n" x 2,
-		"CREATE DATABASE and DROP DATABASE of what the launcher looks at, from $template");
-}
+works('postgres', "CREATE DATABASE brief TEMPLATE $_;\nDROP DATABASE brief;\n" x 2,
+	"CREATE and DROP DATABASE, from $_")
+  for ('shop', 'template1');
+works('postgres', "CREATE DATABASE brief TEMPLATE shop;\n$appears;\nDROP DATABASE brief;\n" x 2,
+	'CREATE and DROP DATABASE, as its manager appears');
 lives_in('CREATE and DROP DATABASE', 'hub', 'shop', 'copy3');
 
 # A worker in the middle of a long batch does not delay it either.

@@ -58,7 +58,8 @@ sub start_node
 	my ($name, %params) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(allows_streaming => $params{streaming});
+	# Whatever the locale of whoever runs the tests.
+	$node->init(allows_streaming => $params{streaming}, extra => [ '--encoding=UTF8', '--locale=C' ]);
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'evstore'");
 	$node->append_conf('postgresql.conf',
 		"statement_timeout = '${PostgreSQL::Test::Utils::timeout_default}s'");
@@ -68,14 +69,15 @@ sub start_node
 }
 
 # Make the store in a database that exists, with or without the extension.
-#   batch_size  of both projections, in place of the default
+#   batch_size   of both projections, in place of the default
+#   in_place_of  SQL that makes room for it, in one transaction with it and a first event
 sub make_store
 {
 	my ($node, $db, %params) = @_;
 	my $batch_size = $params{batch_size} || 10000;
 
 	$node->safe_psql(
-		$db, qq{
+		$db, ($params{in_place_of} ? "BEGIN; $params{in_place_of};" : '') . qq{
 		CREATE EXTENSION IF NOT EXISTS evstore;
 		SELECT evstore.create_event_table();
 		CREATE TABLE ledger ("position" bigint, stream text, amount numeric);
@@ -88,7 +90,7 @@ sub make_store
 			SELECT max(a."position") FROM generate_series(1, n) g, LATERAL evstore.append(
 				'sale-' || g % 10, 'Sold',
 				jsonb_build_object('region', 'region ' || g % 3, 'amount', g)) a
-		\$\$;});
+		\$\$;} . ($params{in_place_of} ? 'SELECT sell(1); COMMIT' : ''));
 	return;
 }
 
