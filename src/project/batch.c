@@ -367,7 +367,8 @@ evs_batch_was_overtaken(void)
  * A batch that changed nothing moves only what is believed, in memory: the
  * events below it need not be applied again, but may be. So a projection that
  * an append does not concern costs no write. Now and then the checkpoint
- * follows, so that a restart does not begin far behind.
+ * follows, so that a restart does not begin far behind; and so it does after a
+ * failure, as moving it is what says that the failure is over.
  */
 bool
 evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe)
@@ -386,7 +387,8 @@ evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe)
 	check_applicable(known->definition);
 
 	to = batch_end(known->definition, reach->position, safe, &empty);
-	if ((!empty && apply(known, reach->position, to)) || to - reach->checkpoint >= MOVE_UNCHANGED)
+	if ((!empty && apply(known, reach->position, to)) || reach->failing ||
+		to - reach->checkpoint >= MOVE_UNCHANGED)
 	{
 		if (!evs_checkpoint_move(projection, reach->checkpoint, to))
 		{
@@ -397,6 +399,7 @@ evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe)
 							known->definition->name, (long long) reach->checkpoint)));
 		}
 		reach->checkpoint = to;
+		reach->failing = false;
 	}
 	reach->position = to;
 	return true;

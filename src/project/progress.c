@@ -131,7 +131,7 @@ free_absent(Oid database, Oid store, int count, const int *projections)
 /*
  * Make the slots of a database agree with its table of projections. "store" is
  * the oid of the position sequence: ids begin anew with each of them. Known ones
- * keep their slot; "failures" and "failed_at" matter only for new ones, after a
+ * keep their slot; "failures" and "retry_at" matter only for new ones, after a
  * restart. False if there was no room for all of them.
  */
 bool
@@ -158,6 +158,7 @@ evs_progress_sync(Oid database, Oid store, int count, const int *projections,
 		slot->store = store;
 		slot->projection = projections[i];
 		slot->reach.checkpoint = slot->reach.position = positions[i];
+		slot->reach.failing = failures[i] > 0;
 		slot->claimed_by = 0;
 		slot->retry_at = failures[i] > 0 ? retry_at[i] : 0;
 		slot->turn = 0;
@@ -261,6 +262,7 @@ evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at)
 	slot = claimed_slot(claim);
 	if (slot)
 	{
+		slot->reach.failing = true;
 		slot->retry_at = retry_at;
 		slot->claimed_by = 0;
 	}

@@ -15,6 +15,7 @@ typedef struct EvsReach
 {
 	EvsPosition checkpoint;		/* as it stands in evstore._checkpoint */
 	EvsPosition position;		/* nothing from there to here changed the read table */
+	bool		failing;		/* the checkpoint's row tells of a failure */
 } EvsReach;
 
 /* A projection that a worker has taken to apply a batch to. */
@@ -26,14 +27,6 @@ typedef struct EvsClaim
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
-extern bool evs_progress_sync(Oid database, Oid store, int count, const int *projections,
-							  const EvsPosition *positions, const int *failures,
-							  const TimestampTz *retry_at);
-extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
-							   EvsClaim *claim, TimestampTz *next_retry);
-extern void evs_progress_applied(const EvsClaim *claim, EvsReach reach);
-extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
-extern void evs_progress_release_all(void);
 /* How waiting ended. */
 typedef enum EvsWaitResult
 {
@@ -42,6 +35,14 @@ typedef enum EvsWaitResult
 	EVS_WAIT_GONE				/* the projection was dropped or paused meanwhile */
 } EvsWaitResult;
 
+extern bool evs_progress_sync(Oid database, Oid store, int count, const int *projections,
+							  const EvsPosition *positions, const int *failures,
+							  const TimestampTz *retry_at);
+extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
+							   EvsClaim *claim, TimestampTz *next_retry);
+extern void evs_progress_applied(const EvsClaim *claim, EvsReach reach);
+extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
+extern void evs_progress_release_all(void);
 extern EvsWaitResult evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);
 
 #endif							/* EVSTORE_PROGRESS_H */

@@ -84,6 +84,7 @@ read_checkpoint(const EvsClaim *claim)
 	evs_loop_end();
 
 	reach.checkpoint = reach.position = position;
+	reach.failing = claim->reach.failing;
 	if (position == EVS_NO_CHECKPOINT || position == claim->reach.checkpoint)
 		leave_for_manager(claim);
 	else

@@ -42,7 +42,7 @@ SELECT evstore.create_projection('regress_bad', statement =>
 	$$INSERT INTO strict_total SELECT stream, (data->>'total')::numeric FROM new_events$$);
 CALL until($$state = 'failing' FROM evstore.projections WHERE name = 'regress_bad'$$);
 SELECT name, state, position < :last_position AS not_applied, lag_events > 0 AS behind, lag_seconds > 0 AS late,
-	failures > 0 AS failures, failed_at IS NOT NULL AS failed_at, regexp_replace(last_error, '\d{2,}$|(?<=position )\d+', 'N', 'g') AS last_error
+	failures > 0 AS failures, failed_at IS NOT NULL AS failed_at, regexp_replace(last_error, '\d+$|(?<=position )\d+', 'N', 'g') AS last_error
 FROM evstore.projections WHERE name = 'regress_bad';
 SELECT count(*) FROM strict_total;
 SELECT version FROM evstore.append('order-2', 'OrderPlaced', '{"total": 20}');
@@ -61,6 +61,19 @@ ALTER TABLE strict_total DROP CONSTRAINT strict_total_total_check;
 SELECT evstore.wait_for('regress_bad', timeout => '2 minutes');
 SELECT name, state, lag_events, failures, last_error FROM evstore.projections ORDER BY name;
 SELECT stream, total FROM strict_total ORDER BY stream, total;
+
+-- A failure is over with the first batch that succeeds, even one that has nothing to change.
+CREATE FUNCTION wanted(data jsonb) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+	$$BEGIN RAISE EXCEPTION 'not now'; END$$;
+SELECT evstore.create_projection('regress_idle', query => $$
+	SELECT stream, count(*) AS events FROM events WHERE wanted(data) GROUP BY stream $$);
+CALL until($$state = 'failing' FROM evstore.projections WHERE name = 'regress_idle'$$);
+CREATE OR REPLACE FUNCTION wanted(data jsonb) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+	$$BEGIN RETURN false; END$$;
+SELECT evstore.wait_for('regress_idle', timeout => '2 minutes');
+SELECT state, lag_events, failures, failed_at, last_error FROM evstore.projections WHERE name = 'regress_idle';
+SELECT count(*) FROM regress_idle;
+SELECT evstore.drop_projection('regress_idle');
 
 -- A projection can be held where it is, and go on from there.
 SELECT evstore.pause_projection('regress_good');
