@@ -24,3 +24,18 @@ AS 'MODULE_PATHNAME', 'evs_stream_version'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION evstore.stream_version(text, regclass) IS
 	'the last version of a stream, 0 if it has no event';
+
+CREATE FUNCTION evstore.read_by(
+	query jsonb, after bigint DEFAULT NULL, max_count bigint DEFAULT NULL, event_table regclass DEFAULT NULL)
+RETURNS SETOF evstore.event
+AS 'MODULE_PATHNAME', 'evs_read_by'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION evstore.read_by(jsonb, bigint, bigint, regclass) IS
+	'the events that a query means, by type and tag, in position order, never past the safe position';
+
+CREATE FUNCTION evstore.read_position()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'evs_read_position'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore.read_position() IS
+	'the safe position under which this session last read by read_events() or read_by(); NULL if it has not';

@@ -11,6 +11,15 @@
 /* The stream is not at the version that the writer expected. */
 #define ERRCODE_EVS_VERSION_CONFLICT	MAKE_SQLSTATE('V', 'E', '0', '0', '1')
 
+/* Some events of an append are stored already, under the ids given, and some are not. */
+#define ERRCODE_EVS_PARTIAL_RETRY		MAKE_SQLSTATE('V', 'E', '0', '0', '2')
+
+/* The id of an event belongs to another event. */
+#define ERRCODE_EVS_ID_IN_USE			MAKE_SQLSTATE('V', 'E', '0', '0', '3')
+
+/* An event that the condition of an append forbids is there. */
+#define ERRCODE_EVS_CONDITION_FAILED	MAKE_SQLSTATE('V', 'E', '0', '0', '4')
+
 /* A guarded table is append-only. */
 #define ERRCODE_EVS_APPEND_ONLY			MAKE_SQLSTATE('V', 'E', '0', '0', '5')
 

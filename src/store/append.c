@@ -1,14 +1,19 @@
 /*
  * append.c
- *		Append: the SQL functions, and the order of their steps.
+ *		Append: the order of its steps, and the functions that append to one
+ *		stream.
  *
  *	1. Refuse what cannot work before anything is locked.
- *	2. Lock the stream and learn its last version (stream.c).
- *	3. Check the expected version.
- *	4. Take the positions: after the version is known, so that within a stream
+ *	2. Take the stripes of the streams, types and tags (stripe.c), and learn the
+ *	   last version of each stream (stream.c). If somebody has not finished
+ *	   writing what we must know, let go of everything, wait, and look again.
+ *	3. A retry of what is stored ends here, with the answer of the first time
+ *	   (retry.c).
+ *	4. Check the expected versions, and the condition (condition.c).
+ *	5. Take the positions: after the versions are known, so that within a stream
  *	   version order is position order (position.c, invariant 5).
- *	5. Insert (insert.c).
- *	6. Unlock the stream.
+ *	6. Insert (insert.c).
+ *	7. Give back the stripes of the streams.
  *
  * Any error rolls back all of it; positions taken are then a gap.
  */
@@ -22,50 +27,36 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "store/append.h"
 #include "store/insert.h"
 #include "store/position.h"
-#include "store/stream.h"
+#include "store/retry.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The meanings of expected_version besides a version. */
-#define ANY_VERSION		(-2)	/* NULL in SQL */
-#define SOME_VERSION	(-1)	/* the stream must exist */
-
-typedef struct AppendRequest
+/* Refuse what cannot be expected of a stream. */
+void
+evs_append_check_expected(EvsVersion expected)
 {
-	text	   *stream;
-	EvsEvent   *events;
-	int			count;
-	EvsVersion	expected;
-} AppendRequest;
-
-/* Where the last event of a call went: the token that readers wait for. */
-typedef struct Appended
-{
-	EvsVersion	version;
-	EvsPosition position;
-} Appended;
-
-/* The expected_version argument. */
-static EvsVersion
-expected_argument(FunctionCallInfo fcinfo, int argument)
-{
-	EvsVersion	expected;
-
-	if (PG_ARGISNULL(argument))
-		return ANY_VERSION;
-	expected = PG_GETARG_INT64(argument);
-	if (expected < SOME_VERSION)
+	if (expected < EVS_SOME_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected version %lld is not valid", (long long) expected),
 				 errhint("Give the version the stream is at, 0 if it must not exist, -1 if it must exist, or NULL for no check.")));
-	return expected;
+}
+
+/* The expected_version argument. */
+EvsVersion
+evs_append_expected(FunctionCallInfo fcinfo, int argument)
+{
+	if (PG_ARGISNULL(argument))
+		return EVS_ANY_VERSION;
+	evs_append_check_expected(PG_GETARG_INT64(argument));
+	return PG_GETARG_INT64(argument);
 }
 
 /* Refuse to append where the stream is not at the expected version. */
@@ -74,11 +65,11 @@ evs_append_check_version(const text *stream, EvsVersion expected, EvsVersion act
 {
 	const char *name;
 
-	if (expected == ANY_VERSION || expected == actual || (expected == SOME_VERSION && actual > 0))
+	if (expected == EVS_ANY_VERSION || expected == actual || (expected == EVS_SOME_VERSION && actual > 0))
 		return;
 
 	name = text_to_cstring(stream);
-	if (expected == SOME_VERSION)
+	if (expected == EVS_SOME_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_EVS_VERSION_CONFLICT),
 				 errmsg("stream \"%s\" does not exist, but was expected to", name)));
@@ -103,55 +94,197 @@ evs_append_require_writable(void)
 	PreventCommandIfReadOnly("evstore.append()");
 }
 
-/* Refuse a caller who may not insert into the table. */
+/* Refuse a caller who may not do this with the table. */
 static void
-check_privilege(Relation rel)
+check_privilege(Relation rel, AclMode mode)
 {
-	AclResult	result = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT);
+	AclResult	result = pg_class_aclmask(RelationGetRelid(rel), GetUserId(), mode, ACLMASK_ALL) == mode ?
+		ACLCHECK_OK : ACLCHECK_NO_PRIV;
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_TABLE, RelationGetRelationName(rel));
 }
 
-/* Append a request's events to an event table. */
-static Appended
-append(Oid relid, const AppendRequest *request)
+/* Add the stripes of an event that is to be added. */
+void
+evs_append_want_stripes(EvsStripes *stripes, const text *type, ArrayType *tags)
+{
+	Datum	   *names;
+	int			count;
+
+	evs_stripes_want(stripes, EVS_STRIPE_TYPE, EVS_STRIPE_ADD, VARDATA_ANY(type), VARSIZE_ANY_EXHDR(type));
+	if (tags == NULL)
+		return;
+	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		text	   *name = DatumGetTextPP(names[i]);
+
+		evs_stripes_want(stripes, EVS_STRIPE_TAG, EVS_STRIPE_ADD, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	}
+}
+
+/* All stripes of a call. */
+static void
+want_stripes(EvsStripes *stripes, const EvsAppend *appends, int count, const EvsCondition *condition)
+{
+	for (int i = 0; i < count; i++)
+	{
+		const EvsAppend *append = &appends[i];
+
+		if (append->stream)
+			evs_stripes_want(stripes, EVS_STRIPE_STREAM, append->count > 0 ? EVS_STRIPE_ADD : EVS_STRIPE_CHECK,
+							 VARDATA_ANY(append->stream), VARSIZE_ANY_EXHDR(append->stream));
+		for (int j = 0; j < append->count; j++)
+			evs_append_want_stripes(stripes, append->events[j].type, append->events[j].tags);
+	}
+	if (condition)
+		evs_criteria_want_stripes(&condition->criteria, stripes);
+}
+
+/* Which of the appends are stored already: all that have events, or none; anything between is an error. */
+static bool
+find_stored(EvsTable *table, EvsWriter *writer, Relation rel, EvsAppend *appends, int count,
+			TransactionId *unfinished)
+{
+	int			stored = 0;
+	int			missing = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (appends[i].count == 0)
+			continue;
+		if (evs_retry_find(table, rel, evs_insert_probe_slot(writer), &appends[i], unfinished))
+			stored++;
+		else
+			missing++;
+	}
+	if (stored > 0 && missing > 0 && !TransactionIdIsValid(*unfinished))
+		evs_retry_refuse_partial();
+	return stored > 0;
+}
+
+/*
+ * Steps 2 and 3: take the stripes, and learn the version of each stream; true
+ * if the appends are stored already, and have been told where.
+ */
+static bool
+lock_and_look(EvsTable *table, EvsWriter *writer, Relation rel, const EvsStripes *stripes,
+			  EvsAppend *appends, int count)
+{
+	for (;;)
+	{
+		TransactionId unfinished = InvalidTransactionId;
+		bool		stored = false;
+
+		evs_stripes_take(stripes);
+		for (int i = 0; i < count; i++)
+			appends[i].version = appends[i].stream ?
+				evs_insert_newest_version(writer, appends[i].stream, &unfinished) : 0;
+		if (!TransactionIdIsValid(unfinished))
+			stored = find_stored(table, writer, rel, appends, count, &unfinished);
+		if (!TransactionIdIsValid(unfinished))
+			return stored;
+
+		evs_stripes_give_back(stripes);
+		XactLockTableWait(unfinished, rel, NULL, XLTW_None);
+	}
+}
+
+/* Say that an id is another event's, where the index says it in its own words. */
+static void
+insert_with_ids(EvsTable *table, EvsWriter *writer, const EvsPlace *place, const EvsAppend *append)
+{
+	const char *index = get_rel_name(table->id_index);
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		evs_insert_events(writer, place, append->events, append->count);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || error->constraint_name == NULL ||
+			index == NULL || strcmp(error->constraint_name, index) != 0)
+			PG_RE_THROW();
+		FlushErrorState();
+		evs_retry_refuse_id(error->detail);
+	}
+	PG_END_TRY();
+}
+
+/* Steps 5 and 6. */
+static void
+insert_all(EvsTable *table, EvsWriter *writer, EvsAppend *appends, int count)
+{
+	int			total = 0;
+	EvsPlace	place;
+
+	for (int i = 0; i < count; i++)
+		total += appends[i].count;
+	if (total == 0)
+		return;
+
+	place.first_position = evs_position_allocate(total);
+	place.recorded_at = GetCurrentTimestamp();
+	for (int i = 0; i < count; i++)
+	{
+		EvsAppend  *append = &appends[i];
+
+		if (append->count == 0)
+			continue;
+		place.stream = append->stream;
+		place.first_version = append->version + 1;
+		if (evs_retry_has_ids(append))
+			insert_with_ids(table, writer, &place, append);
+		else
+			evs_insert_events(writer, &place, append->events, append->count);
+		if (append->stream)
+			append->version += append->count;
+		place.first_position += append->count;
+		append->position = place.first_position - 1;
+	}
+}
+
+/* Append to an event table, all or nothing, and tell each append where its events went. */
+void
+evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *condition)
 {
 	Relation	rel;
 	EvsTable   *table = evs_table_open(relid, RowExclusiveLock, &rel);
 	EvsWriter  *writer;
-	EvsPlace	place;
-	EvsVersion	last;
-	Appended	appended;
+	EvsStripes	stripes;
 
-	check_privilege(rel);
+	check_privilege(rel, condition ? ACL_INSERT | ACL_SELECT : ACL_INSERT);
 
+	evs_stripes_init(&stripes, relid);
+	want_stripes(&stripes, appends, count, condition);
 	writer = evs_insert_begin(table, rel);
-	last = evs_insert_lock_stream(writer, request->stream);
-	evs_append_check_version(request->stream, request->expected, last);
-
-	place.stream = request->stream;
-	place.first_version = last + 1;
-	place.first_position = evs_position_allocate(request->count);
-	place.recorded_at = GetCurrentTimestamp();
-	evs_insert_events(writer, &place, request->events, request->count);
-
-	evs_stream_unlock(relid, request->stream);
+	if (!lock_and_look(table, writer, rel, &stripes, appends, count))
+	{
+		for (int i = 0; i < count; i++)
+			if (appends[i].stream)
+				evs_append_check_version(appends[i].stream, appends[i].expected, appends[i].version);
+		if (condition)
+			evs_condition_check(condition, table, rel);
+		insert_all(table, writer, appends, count);
+	}
+	evs_stripes_keep_used(&stripes);
 	evs_insert_end(writer);
 	evs_table_close(rel);
-
-	appended.version = last + request->count;
-	appended.position = place.first_position + request->count - 1;
-	return appended;
 }
 
-/* The row (version, position) that append() returns. */
-static Datum
-appended_row(Appended appended)
+/* The row (version, position) of an append; events of no stream have no version. */
+Datum
+evs_append_result(const EvsAppend *append)
 {
 	static TupleDesc desc = NULL;	/* the same for every call: build it once */
 	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	bool		nulls[2] = {append->stream == NULL, false};
 
 	if (desc == NULL)
 	{
@@ -163,8 +296,8 @@ appended_row(Appended appended)
 		desc = BlessTupleDesc(made);
 		MemoryContextSwitchTo(caller);
 	}
-	values[0] = Int64GetDatum(appended.version);
-	values[1] = Int64GetDatum(appended.position);
+	values[0] = Int64GetDatum(append->version);
+	values[1] = Int64GetDatum(append->position);
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
@@ -179,22 +312,23 @@ static Datum
 append_one(FunctionCallInfo fcinfo, Jsonb *data, Jsonb *metadata)
 {
 	EvsEvent	event;
-	AppendRequest request;
+	EvsAppend	append = {0};
 
 	evs_append_require_writable();
-	request.stream = PG_ARGISNULL(ARG_STREAM) ? NULL : PG_GETARG_TEXT_PP(ARG_STREAM);
-	evs_event_check_stream(request.stream);
+	append.stream = PG_ARGISNULL(ARG_STREAM) ? NULL : PG_GETARG_TEXT_PP(ARG_STREAM);
+	evs_event_check_stream(append.stream);
 	event.type = PG_ARGISNULL(ARG_TYPE) ? NULL : PG_GETARG_TEXT_PP(ARG_TYPE);
 	event.data = data;
 	event.metadata = metadata;
 	event.id = PG_ARGISNULL(ARG_ID) ? NULL : PG_GETARG_UUID_P(ARG_ID);
 	event.tags = PG_ARGISNULL(ARG_TAGS) ? NULL : PG_GETARG_ARRAYTYPE_P(ARG_TAGS);
 	evs_event_check(&event);
-	request.events = &event;
-	request.count = 1;
-	request.expected = expected_argument(fcinfo, ARG_EXPECTED);
+	append.events = &event;
+	append.count = 1;
+	append.expected = evs_append_expected(fcinfo, ARG_EXPECTED);
 
-	return appended_row(append(evs_table_argument(fcinfo, ARG_TABLE), &request));
+	evs_append(evs_table_argument(fcinfo, ARG_TABLE), &append, 1, NULL);
+	return evs_append_result(&append);
 }
 
 PG_FUNCTION_INFO_V1(evs_append_one);
@@ -233,17 +367,18 @@ evs_append_one_text(PG_FUNCTION_ARGS)
 Datum
 evs_append_many(PG_FUNCTION_ARGS)
 {
-	AppendRequest request;
+	EvsAppend	append = {0};
 
 	evs_append_require_writable();
-	request.stream = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
-	evs_event_check_stream(request.stream);
+	append.stream = PG_ARGISNULL(0) ? NULL : PG_GETARG_TEXT_PP(0);
+	evs_event_check_stream(append.stream);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the array of events must not be null")));
-	request.events = evs_events_from_array(PG_GETARG_ARRAYTYPE_P(1), &request.count);
-	request.expected = expected_argument(fcinfo, 2);
+	append.events = evs_events_from_array(PG_GETARG_ARRAYTYPE_P(1), &append.count);
+	append.expected = evs_append_expected(fcinfo, 2);
 
-	return appended_row(append(evs_table_argument(fcinfo, 3), &request));
+	evs_append(evs_table_argument(fcinfo, 3), &append, 1, NULL);
+	return evs_append_result(&append);
 }

@@ -65,10 +65,30 @@ evs_event_check_type(const text *type)
 	check_name(type, "event type");
 }
 
+/* Refuse tags that could not be found again. */
+void
+evs_event_check_tags(ArrayType *tags)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	if (tags == NULL)
+		return;
+	if (ARR_NDIM(tags) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("the array of tags must have one dimension")));
+	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+		check_name(nulls[i] ? NULL : DatumGetTextPP(elements[i]), "tag");
+}
+
 /* Refuse an event that lacks what every event has. */
 void
 evs_event_check(const EvsEvent *event)
 {
+	evs_event_check_tags(event->tags);
 	evs_event_check_type(event->type);
 	if (event->data == NULL)
 		ereport(ERROR,
@@ -160,18 +180,18 @@ json_error(int number, const char *complaint, const char *key)
 			 errhint("An event is an object with the keys \"type\", \"data\", \"metadata\", \"id\" and \"tags\", the first two required.")));
 }
 
-/* The value of "tags": an array of strings, as text[]. */
-static Datum
-tags_from_json(JsonbValue *value, int number)
+/* An array of strings as text[], NULL if it is something else. */
+ArrayType *
+evs_strings_from_json(const JsonbValue *value)
 {
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	element;
-	ArrayBuildState *tags = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	ArrayBuildState *strings = initArrayResult(TEXTOID, CurrentMemoryContext, false);
 
 	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data) ||
 		JsonContainerIsScalar(value->val.binary.data))
-		json_error(number, "\"%s\" must be an array of strings", new_event_keys[NEW_EVENT_TAGS]);
+		return NULL;
 
 	iterator = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&iterator, &element, true)) != WJB_DONE)
@@ -179,12 +199,23 @@ tags_from_json(JsonbValue *value, int number)
 		if (token != WJB_ELEM)
 			continue;
 		if (element.type != jbvString)
-			json_error(number, "\"%s\" must be an array of strings", new_event_keys[NEW_EVENT_TAGS]);
-		accumArrayResult(tags,
+			return NULL;
+		accumArrayResult(strings,
 						 PointerGetDatum(cstring_to_text_with_len(element.val.string.val, element.val.string.len)),
 						 false, TEXTOID, CurrentMemoryContext);
 	}
-	return makeArrayResult(tags, CurrentMemoryContext);
+	return DatumGetArrayTypeP(makeArrayResult(strings, CurrentMemoryContext));
+}
+
+/* The value of "tags". */
+static Datum
+tags_from_json(JsonbValue *value, int number)
+{
+	ArrayType  *tags = evs_strings_from_json(value);
+
+	if (tags == NULL)
+		json_error(number, "\"%s\" must be an array of strings", new_event_keys[NEW_EVENT_TAGS]);
+	return PointerGetDatum(tags);
 }
 
 /* The value of one key, as the attribute of evstore.new_event takes it. */

@@ -22,6 +22,8 @@ typedef struct EvsEvent
 extern void evs_event_check(const EvsEvent *event);
 extern void evs_event_check_type(const text *type);
 extern void evs_event_check_stream(const text *stream);
+extern void evs_event_check_tags(ArrayType *tags);
+extern ArrayType *evs_strings_from_json(const JsonbValue *value);
 extern EvsEvent *evs_events_from_array(ArrayType *array, int *count);
 
 #endif							/* EVSTORE_EVENT_H */

@@ -5,7 +5,7 @@
  * Fast if plain, correct otherwise. A plain table takes events straight into
  * its heap and indexes; a table with anything that only the executor's INSERT
  * knows to do (further triggers, CHECK constraints, generated columns,
- * defaults of added columns, indexes other than plain B-trees, row-level
+ * defaults of added columns, indexes over expressions, row-level
  * security that binds the caller) gets that INSERT, through SPI. Both leave the same rows behind.
  *
  * What the direct path needs to know of a table's indexes is kept with the
@@ -138,7 +138,11 @@ build_writer(EvsTable *table, Relation rel, bool direct)
 	return writer;
 }
 
-/* Open the table's indexes, for reading the last version and for inserting. */
+/*
+ * Open the table's indexes, for reading the last version and for inserting.
+ * What an access method (GIN) keeps from one row to the next points into the
+ * open relation, and so must not outlive this call.
+ */
 static void
 open_indexes(EvsWriter *writer)
 {
@@ -149,7 +153,10 @@ open_indexes(EvsWriter *writer)
 	foreach(cell, writer->index_oids)
 	{
 		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		IndexInfo  *info = writer->result->ri_IndexRelationInfo[i];
 
+		info->ii_AmCache = NULL;
+		info->ii_Context = CurrentMemoryContext;
 		writer->result->ri_IndexRelationDescs[i++] = index;
 		if (lfirst_oid(cell) == writer->table->version_index)
 			writer->version_index = index;
@@ -191,11 +198,18 @@ evs_insert_begin(EvsTable *table, Relation rel)
 	return writer;
 }
 
-/* Lock a stream of the table and return its last version. */
+/* The version of a stream's newest event, and who has not finished writing it: see evs_stream_newest(). */
 EvsVersion
-evs_insert_lock_stream(EvsWriter *writer, const text *stream)
+evs_insert_newest_version(EvsWriter *writer, const text *stream, TransactionId *unfinished)
 {
-	return evs_stream_lock(writer->rel, writer->version_index, writer->probe, stream);
+	return evs_stream_newest(writer->rel, writer->version_index, writer->probe, stream, unfinished);
+}
+
+/* A buffer slot of the table, free until the first event is inserted. */
+TupleTableSlot *
+evs_insert_probe_slot(EvsWriter *writer)
+{
+	return writer->probe;
 }
 
 /* Done: close what evs_insert_begin() opened, and keep the state if it is the table's. */
@@ -228,11 +242,12 @@ fill_row(const EvsPlace *place, const EvsEvent *event, int i, Datum *values, boo
 	(values[(column) - 1] = PointerGetDatum(pointer), nulls[(column) - 1] = (pointer) == NULL)
 	SET(EVS_COLUMN_POSITION, Int64GetDatum(place->first_position + i));
 	SET(EVS_COLUMN_VERSION, Int64GetDatum(place->first_version + i));
+	nulls[EVS_COLUMN_VERSION - 1] = place->stream == NULL;
 	SET(EVS_COLUMN_RECORDED_AT, TimestampTzGetDatum(place->recorded_at));
 	SET(EVS_COLUMN_SCHEMA_VERSION, Int32GetDatum(EVS_FIRST_SCHEMA_VERSION));
-	SET(EVS_COLUMN_STREAM, PointerGetDatum(place->stream));
 	SET(EVS_COLUMN_TYPE, PointerGetDatum(event->type));
 	SET(EVS_COLUMN_DATA, PointerGetDatum(event->data));
+	SET_IF(EVS_COLUMN_STREAM, place->stream);
 	SET_IF(EVS_COLUMN_ID, event->id);
 	SET_IF(EVS_COLUMN_METADATA, event->metadata);
 	SET_IF(EVS_COLUMN_TAGS, event->tags);
@@ -317,11 +332,11 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 	SPIPlanPtr	plan;
 
 	SPI_connect();
-	plan = evs_table_plan(writer->table, EVS_PLAN_INSERT,
+	plan = evs_table_plan(writer->table,
 						  "INSERT INTO %s (\"position\", version, recorded_at, schema_version, id,"
 						  " stream, type, data, metadata, tags)"
 						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-						  EVS_COLUMN_COUNT, types);
+						  EVS_COLUMN_COUNT, types, 0);
 	for (int i = 0; i < count; i++)
 	{
 		Datum		values[EVS_COLUMN_COUNT];
@@ -348,7 +363,7 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 	SPI_finish();
 }
 
-/* Insert a run of events of one stream. */
+/* Insert a run of events of one stream, or of none. */
 void
 evs_insert_events(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int count)
 {

@@ -11,10 +11,10 @@
 /* State of inserting into one table; private to insert.c. */
 typedef struct EvsWriter EvsWriter;
 
-/* Where a run of events of one stream goes. */
+/* Where a run of events of one stream goes; without a stream they have no versions. */
 typedef struct EvsPlace
 {
-	text	   *stream;
+	const text *stream;
 	EvsVersion	first_version;
 	EvsPosition first_position;
 	TimestampTz recorded_at;
@@ -26,7 +26,9 @@ typedef struct EvsPlace
 extern const EvsXactSubscriber evs_insert_xact;
 
 extern EvsWriter *evs_insert_begin(EvsTable *table, Relation rel);
-extern EvsVersion evs_insert_lock_stream(EvsWriter *writer, const text *stream);
+extern EvsVersion evs_insert_newest_version(EvsWriter *writer, const text *stream,
+											TransactionId *unfinished);
+extern TupleTableSlot *evs_insert_probe_slot(EvsWriter *writer);
 extern void evs_insert_events(EvsWriter *writer, const EvsPlace *place,
 							  const EvsEvent *events, int count);
 extern void evs_insert_end(EvsWriter *writer);

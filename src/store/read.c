@@ -19,6 +19,8 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "nodes/params.h"
+#include "nodes/parsenodes.h"
+#include "store/criteria.h"
 #include "store/event.h"
 #include "store/position.h"
 #include "store/table.h"
@@ -26,6 +28,9 @@
 
 #define EVENT_COLUMNS \
 	"\"position\", version, recorded_at, schema_version, id, stream, type, data, metadata, tags"
+
+/* The safe position of this session's last read, negative before the first. */
+static EvsPosition read_position = -1;
 
 /* A parameter list of "count" values. */
 static ParamListInfo
@@ -45,7 +50,7 @@ make_params(int count, const Oid *types, const Datum *values, const bool *nulls)
 
 /* Run a table's statement; its rows become the result of the calling function. */
 static void
-return_rows(FunctionCallInfo fcinfo, EvsTable *table, EvsTablePlan which, const char *sql,
+return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, int cursor_options,
 			int count, Oid *types, Datum *values, bool *nulls)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -59,7 +64,7 @@ return_rows(FunctionCallInfo fcinfo, EvsTable *table, EvsTablePlan which, const 
 	options.params = make_params(count, types, values, nulls);
 	options.dest = receiver;
 	/* Not read-only: each call takes a snapshot of its own (see read_events). */
-	if (SPI_execute_plan_extended(evs_table_plan(table, which, sql, count, types), &options) != SPI_OK_SELECT)
+	if (SPI_execute_plan_extended(evs_table_plan(table, sql, count, types, cursor_options), &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read events of %s", table->name);
 	SPI_finish();
 	receiver->rDestroy(receiver);
@@ -77,6 +82,8 @@ check_not_negative(FunctionCallInfo fcinfo, int argument, const char *name)
 
 PG_FUNCTION_INFO_V1(evs_read_stream);
 PG_FUNCTION_INFO_V1(evs_read_events);
+PG_FUNCTION_INFO_V1(evs_read_by);
+PG_FUNCTION_INFO_V1(evs_read_position);
 PG_FUNCTION_INFO_V1(evs_stream_version);
 
 /* evstore.read_stream(stream, from_version, max_count, backwards, event_table) */
@@ -99,68 +106,128 @@ evs_read_stream(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	table = evs_table_open(evs_table_argument(fcinfo, 4), AccessShareLock, &rel);
 	if (backwards)
-		return_rows(fcinfo, table, EVS_PLAN_READ_STREAM_BACKWARDS,
+		return_rows(fcinfo, table,
 					"SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
 					" AND version OPERATOR(pg_catalog.<=) coalesce($2, 9223372036854775807)"
-					" ORDER BY version DESC LIMIT $3", 3, types, values, nulls);
+					" ORDER BY version DESC LIMIT $3", 0, 3, types, values, nulls);
 	else
-		return_rows(fcinfo, table, EVS_PLAN_READ_STREAM,
+		return_rows(fcinfo, table,
 					"SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
 					" AND version OPERATOR(pg_catalog.>=) coalesce($2, 1)"
-					" ORDER BY version LIMIT $3", 3, types, values, nulls);
+					" ORDER BY version LIMIT $3", 0, 3, types, values, nulls);
 	evs_table_close(rel);
 	return (Datum) 0;
 }
 
 /*
- * evstore.read_events(after_position, max_count, types, categories, event_table)
- *
- * The safe position is read first, and the statement's snapshot is taken
- * after it (invariant 4). Under repeatable read there is only the
- * transaction's old snapshot, so that is refused.
+ * Refuse to read up to the safe position where its events cannot be seen: the
+ * safe position is read first, and the statement's snapshot is taken after it
+ * (invariant 4). Under repeatable read there is only the transaction's old one.
  */
+static void
+require_new_snapshot(const char *function)
+{
+	evs_shmem_require();
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s needs isolation level read committed", function),
+				 errdetail("The snapshot of this transaction is older than the safe position.")));
+}
+
+/* The position to read after; NULL stands before every event. */
+static Datum
+after_argument(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	check_not_negative(fcinfo, argument, name);
+	return PG_ARGISNULL(argument) ? Int64GetDatum(0) : PG_GETARG_DATUM(argument);
+}
+
+/* evstore.read_events(after_position, max_count, types, categories, event_table) */
 Datum
 evs_read_events(PG_FUNCTION_ARGS)
 {
 	Oid			types[] = {INT8OID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, INT8OID};
 	Datum		values[5];
-	bool		nulls[5];
+	bool		nulls[5] = {false, PG_ARGISNULL(1), PG_ARGISNULL(2), PG_ARGISNULL(3), false};
 	Relation	rel;
 	EvsTable   *table;
 
-	evs_shmem_require();
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("evstore.read_events() needs isolation level read committed"),
-				 errdetail("The snapshot of this transaction is older than the safe position.")));
-	check_not_negative(fcinfo, 0, "after_position");
+	require_new_snapshot("evstore.read_events()");
 	check_not_negative(fcinfo, 1, "max_count");
-
-	for (int i = 0; i < 4; i++)
-	{
+	values[0] = after_argument(fcinfo, 0, "after_position");
+	for (int i = 1; i < 4; i++)
 		values[i] = PG_GETARG_DATUM(i);
-		nulls[i] = PG_ARGISNULL(i);
-	}
-	if (nulls[0])
-	{
-		values[0] = Int64GetDatum(0);
-		nulls[0] = false;
-	}
 
 	InitMaterializedSRF(fcinfo, 0);
 	table = evs_table_open(evs_table_argument(fcinfo, 4), AccessShareLock, &rel);
-	values[4] = Int64GetDatum(evs_position_safe());
-	nulls[4] = false;
-	return_rows(fcinfo, table, EVS_PLAN_READ_EVENTS,
+	read_position = evs_position_safe();
+	values[4] = Int64GetDatum(read_position);
+	return_rows(fcinfo, table,
 				"SELECT " EVENT_COLUMNS " FROM %s"
 				" WHERE \"position\" OPERATOR(pg_catalog.>) $1"
 				" AND \"position\" OPERATOR(pg_catalog.<=) $5"
 				" AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) ANY ($3))"
 				" AND ($4 IS NULL OR pg_catalog.split_part(stream, '-', 1) OPERATOR(pg_catalog.=) ANY ($4))"
-				" ORDER BY \"position\" LIMIT $2", 5, types, values, nulls);
+				" ORDER BY \"position\" LIMIT $2", 0, 5, types, values, nulls);
 	evs_table_close(rel);
 	return (Datum) 0;
+}
+
+/* evstore.read_by(query, after, max_count, event_table) */
+Datum
+evs_read_by(PG_FUNCTION_ARGS)
+{
+	EvsCriteria criteria;
+	StringInfoData sql;
+	Oid		   *types;
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	Relation	rel;
+	EvsTable   *table;
+
+	require_new_snapshot("evstore.read_by()");
+	check_not_negative(fcinfo, 2, "max_count");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the query must not be null"),
+				 errhint("A query for every event is {}.")));
+	evs_criteria_from_json(PG_GETARG_JSONB_P(0), &criteria);
+
+	count = 3 + evs_criteria_parameter_count(&criteria);
+	types = palloc_array(Oid, count);
+	values = palloc_array(Datum, count);
+	nulls = palloc0_array(bool, count);
+	types[0] = types[1] = types[2] = INT8OID;
+	values[0] = after_argument(fcinfo, 1, "after");
+	values[2] = PG_GETARG_DATUM(2);
+	nulls[2] = PG_ARGISNULL(2);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT " EVENT_COLUMNS " FROM %s"
+						   " WHERE \"position\" OPERATOR(pg_catalog.>) $1"
+						   " AND \"position\" OPERATOR(pg_catalog.<=) $2");
+	evs_criteria_sql(&criteria, &sql, 4, types, values);
+	appendStringInfoString(&sql, " ORDER BY \"position\" LIMIT $3");
+
+	InitMaterializedSRF(fcinfo, 0);
+	table = evs_table_open(evs_table_argument(fcinfo, 3), AccessShareLock, &rel);
+	read_position = evs_position_safe();
+	values[1] = Int64GetDatum(read_position);
+	/* Which index serves depends on the tags and on how far back "after" lies. */
+	return_rows(fcinfo, table, sql.data, CURSOR_OPT_CUSTOM_PLAN, count, types, values, nulls);
+	evs_table_close(rel);
+	return (Datum) 0;
+}
+
+/* evstore.read_position() */
+Datum
+evs_read_position(PG_FUNCTION_ARGS)
+{
+	if (read_position < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(read_position);
 }
 
 /* evstore.stream_version(stream, event_table) */
@@ -178,9 +245,9 @@ evs_stream_version(PG_FUNCTION_ARGS)
 	values[0] = PG_GETARG_DATUM(0);
 	table = evs_table_open(evs_table_argument(fcinfo, 1), AccessShareLock, &rel);
 	SPI_connect();
-	if (SPI_execute_plan(evs_table_plan(table, EVS_PLAN_STREAM_VERSION,
+	if (SPI_execute_plan(evs_table_plan(table,
 										"SELECT coalesce(pg_catalog.max(version), 0) FROM %s"
-										" WHERE stream OPERATOR(pg_catalog.=) $1", 1, types),
+										" WHERE stream OPERATOR(pg_catalog.=) $1", 1, types, 0),
 						 values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a stream's version");
 	version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

@@ -1,6 +1,6 @@
 /*
  * stream.h
- *		A stream's lock, and its last version.
+ *		The last version of a stream.
  */
 #ifndef EVSTORE_STREAM_H
 #define EVSTORE_STREAM_H
@@ -8,8 +8,7 @@
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 
-extern EvsVersion evs_stream_lock(Relation rel, Relation version_index, TupleTableSlot *slot,
-								  const text *stream);
-extern void evs_stream_unlock(Oid relid, const text *stream);
+extern EvsVersion evs_stream_newest(Relation rel, Relation version_index, TupleTableSlot *slot,
+									const text *stream, TransactionId *writer);
 
 #endif							/* EVSTORE_STREAM_H */

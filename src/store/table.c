@@ -48,6 +48,16 @@ static HTAB *tables = NULL;
 static int	open_count = 0;		/* event tables open up the call stack */
 static EvsTable *retired = NULL;	/* stale, and maybe still in use there */
 
+/* A statement over a table, kept prepared. */
+typedef struct TablePlan
+{
+	char	   *sql;
+	SPIPlanPtr	plan;
+} TablePlan;
+
+/* So many statements are kept a table; conditions come in any shape. */
+#define MOST_PLANS 32
+
 /* What each column must be. */
 static const struct
 {
@@ -219,17 +229,18 @@ check_columns(Relation rel)
 }
 
 /*
- * Can what is known of an index be kept from one append to the next? B-trees
- * and hash indexes keep nothing that points elsewhere; expressions do, to
- * functions that may be replaced. Our own index has the predicate
- * "id IS NOT NULL".
+ * Can events be put into an index with what was learnt of it earlier? Not
+ * where it calls functions of users, which may be replaced. Of predicates, one
+ * that asks for NULL is known to be harmless: our own indexes on id and tags
+ * have such.
  */
 static bool
 index_is_plain(Relation index)
 {
 	List	   *predicate = RelationGetIndexPredicate(index);
 
-	if (index->rd_rel->relam != BTREE_AM_OID && index->rd_rel->relam != HASH_AM_OID)
+	if (index->rd_rel->relam != BTREE_AM_OID && index->rd_rel->relam != HASH_AM_OID &&
+		index->rd_rel->relam != GIN_AM_OID)
 		return false;
 	if (RelationGetIndexExpressions(index) != NIL)
 		return false;
@@ -286,9 +297,9 @@ is_plain(Relation rel, Oid insert_function, Oid guard_function)
 	return indexes_are_plain(rel);
 }
 
-/* The unique index whose columns are exactly these. */
+/* The unique index whose columns are exactly these, over all rows or over those that have a value. */
 static Oid
-find_unique_index(Relation rel, int count, const AttrNumber *attributes)
+find_unique_index(Relation rel, int count, const AttrNumber *attributes, bool partial)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
@@ -298,7 +309,7 @@ find_unique_index(Relation rel, int count, const AttrNumber *attributes)
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 		bool		match = form->indisunique && form->indisvalid &&
-			form->indnkeyatts == count && RelationGetIndexPredicate(index) == NIL;
+			form->indnkeyatts == count && (RelationGetIndexPredicate(index) != NIL) == partial;
 
 		/* Ascending, in the column's collation, checked at once: as we read it. */
 		match = match && form->indimmediate;
@@ -321,11 +332,11 @@ free_retired(void)
 	while (retired)
 	{
 		EvsTable   *table = retired;
+		ListCell   *cell;
 
 		retired = table->next_retired;
-		for (int i = 0; i < EVS_PLAN_COUNT; i++)
-			if (table->plans[i])
-				SPI_freeplan(table->plans[i]);
+		foreach(cell, table->plans)
+			SPI_freeplan(((TablePlan *) lfirst(cell))->plan);
 		MemoryContextDelete(table->context);
 	}
 }
@@ -337,6 +348,7 @@ learn(Relation rel)
 	const EvsCatalog *catalog = evs_catalog();
 	const AttrNumber position[] = {EVS_COLUMN_POSITION};
 	const AttrNumber version[] = {EVS_COLUMN_STREAM, EVS_COLUMN_VERSION};
+	const AttrNumber id[] = {EVS_COLUMN_ID};
 	MemoryContext context;
 	EvsTable   *table;
 
@@ -350,8 +362,9 @@ learn(Relation rel)
 																 RelationGetRelationName(rel)));
 	table->plain = is_plain(rel, catalog->insert_function, catalog->guard_function);
 	table->row_security = rel->rd_rel->relrowsecurity;
-	table->position_index = find_unique_index(rel, lengthof(position), position);
-	table->version_index = find_unique_index(rel, lengthof(version), version);
+	table->position_index = find_unique_index(rel, lengthof(position), position, false);
+	table->version_index = find_unique_index(rel, lengthof(version), version, false);
+	table->id_index = find_unique_index(rel, lengthof(id), id, true);
 	MemoryContextSetParent(context, TopMemoryContext);
 	return table;
 }
@@ -415,17 +428,36 @@ table_finished(bool committed)
 
 const EvsXactSubscriber evs_table_xact = {.finished = table_finished};
 
-/* A statement over a table, prepared at its first use; call inside SPI. */
+/*
+ * A statement over a table, prepared at its first use; call inside SPI. "sql"
+ * has %s in place of the table's name.
+ */
 SPIPlanPtr
-evs_table_plan(EvsTable *table, EvsTablePlan which, const char *sql, int nargs, Oid *argtypes)
+evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes, int cursor_options)
 {
-	if (table->plans[which] == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(psprintf(sql, table->name), nargs, argtypes);
+	ListCell   *cell;
+	SPIPlanPtr	plan;
 
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare a statement over %s", table->name);
-		table->plans[which] = plan;
+	foreach(cell, table->plans)
+	{
+		TablePlan  *known = lfirst(cell);
+
+		if (strcmp(known->sql, sql) == 0)
+			return known->plan;
 	}
-	return table->plans[which];
+
+	plan = SPI_prepare_cursor(psprintf(sql, table->name), nargs, argtypes, cursor_options);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare a statement over %s", table->name);
+	if (list_length(table->plans) < MOST_PLANS && SPI_keepplan(plan) == 0)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(table->context);
+		TablePlan  *known = palloc_object(TablePlan);
+
+		known->sql = pstrdup(sql);
+		known->plan = plan;
+		table->plans = lappend(table->plans, known);
+		MemoryContextSwitchTo(caller);
+	}
+	return plan;
 }

@@ -32,17 +32,6 @@ enum
 #define EVS_TRIGGER_GUARD	"evstore_guard"
 #define EVS_TRIGGER_GUARD_ROW "evstore_guard_row"
 
-/* Statements kept prepared for a table. */
-typedef enum EvsTablePlan
-{
-	EVS_PLAN_INSERT,
-	EVS_PLAN_READ_STREAM,
-	EVS_PLAN_READ_STREAM_BACKWARDS,
-	EVS_PLAN_READ_EVENTS,
-	EVS_PLAN_STREAM_VERSION,
-	EVS_PLAN_COUNT
-} EvsTablePlan;
-
 typedef struct EvsTable
 {
 	Oid			relid;
@@ -50,9 +39,10 @@ typedef struct EvsTable
 	bool		row_security;	/* has policies, which may or may not bind the caller */
 	Oid			position_index; /* unique on position */
 	Oid			version_index;	/* unique on (stream, version) */
+	Oid			id_index;		/* unique on id where there is one */
 	char	   *name;			/* qualified and quoted */
 	struct EvsWriter *writers[2];	/* kept state of inserting, through SPI and directly, or NULL */
-	SPIPlanPtr	plans[EVS_PLAN_COUNT];
+	List	   *plans;			/* of statements over it; private to table.c */
 	MemoryContext context;		/* holds this struct and what it points to */
 	struct EvsTable *next_retired;
 } EvsTable;
@@ -63,8 +53,8 @@ extern void evs_table_install(void);
 extern Oid	evs_table_argument(FunctionCallInfo fcinfo, int argument);
 extern EvsTable *evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel);
 extern void evs_table_close(Relation rel);
-extern SPIPlanPtr evs_table_plan(EvsTable *table, EvsTablePlan which, const char *sql,
-								 int nargs, Oid *argtypes);
+extern SPIPlanPtr evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes,
+								 int cursor_options);
 extern bool evs_table_is_event_table(Oid relid);
 extern bool evs_table_is_guarded(Oid relid);
 extern bool evs_relation_is_event_table(Relation rel);

@@ -3,7 +3,7 @@
  *		Plain INSERT and COPY: the same rules as append(), row by row.
  *
  * The BEFORE INSERT trigger fills in what append() would have. Here the row
- * reaches the index only after we return, so the stream's lock is kept until
+ * reaches the index only after we return, so all stripes are kept until
  * the transaction ends.
  */
 #include "evstore.h"
@@ -14,6 +14,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "fmgr.h"
+#include "storage/lmgr.h"
 #include "store/append.h"
 #include "store/event.h"
 #include "store/insert.h"
@@ -21,6 +22,7 @@
 #include "store/stream.h"
 #include "store/table.h"
 #include "utils/builtins.h"
+#include "utils/array.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -42,14 +44,46 @@ text_column(const Datum *values, const bool *nulls, int column)
 	return nulls[column - 1] ? NULL : DatumGetTextPP(values[column - 1]);
 }
 
+/* The tags of the row, NULL if there are none. */
+static ArrayType *
+tags_column(const Datum *values, const bool *nulls)
+{
+	return nulls[EVS_COLUMN_TAGS - 1] ? NULL : DatumGetArrayTypeP(values[EVS_COLUMN_TAGS - 1]);
+}
+
+/* Take the stripes of a row, to the end of the transaction, and learn its stream's last version. */
+static EvsVersion
+lock_and_look(Relation rel, Relation index, TupleTableSlot *slot, const text *stream,
+			  const text *type, ArrayType *tags)
+{
+	EvsStripes	stripes;
+
+	evs_stripes_init(&stripes, RelationGetRelid(rel));
+	evs_stripes_want(&stripes, EVS_STRIPE_STREAM, EVS_STRIPE_ADD, VARDATA_ANY(stream), VARSIZE_ANY_EXHDR(stream));
+	evs_append_want_stripes(&stripes, type, tags);
+	for (;;)
+	{
+		TransactionId unfinished = InvalidTransactionId;
+		EvsVersion	last;
+
+		evs_stripes_take(&stripes);
+		last = evs_stream_newest(rel, index, slot, stream, &unfinished);
+		if (!TransactionIdIsValid(unfinished))
+			return last;
+		evs_stripes_give_back(&stripes);
+		XactLockTableWait(unfinished, rel, NULL, XLTW_None);
+	}
+}
+
 /* Give the row its version, position and time. */
 static void
 fill_in(Relation rel, EvsTable *table, Datum *values, bool *nulls)
 {
 	text	   *stream = text_column(values, nulls, EVS_COLUMN_STREAM);
+	ArrayType  *tags = tags_column(values, nulls);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
 	Relation	index = index_open(table->version_index, AccessShareLock);
-	EvsVersion	last = evs_stream_lock(rel, index, slot, stream);
+	EvsVersion	last = lock_and_look(rel, index, slot, stream, text_column(values, nulls, EVS_COLUMN_TYPE), tags);
 
 	index_close(index, NoLock);
 	ExecDropSingleTupleTableSlot(slot);
@@ -114,6 +148,7 @@ evs_insert_trigger(PG_FUNCTION_ARGS)
 	refuse_given(nulls, EVS_COLUMN_RECORDED_AT, "recorded_at");
 	evs_event_check_stream(text_column(values, nulls, EVS_COLUMN_STREAM));
 	evs_event_check_type(text_column(values, nulls, EVS_COLUMN_TYPE));
+	evs_event_check_tags(tags_column(values, nulls));
 	if (nulls[EVS_COLUMN_DATA - 1])
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -50,7 +50,7 @@ SELECT version, data, metadata, metadata IS NULL AS no_metadata FROM events WHER
 
 -- id, tags and metadata are kept as given.
 SELECT version FROM evstore.append('order-3', 'OrderPlaced', '{}', '{"user": "ann"}',
-	id => '00000000-0000-0000-0000-000000000003', tags => '{vip,"two words",NULL,""}');
+	id => '00000000-0000-0000-0000-000000000003', tags => '{vip,"two words"}');
 SELECT version FROM evstore.append('order-3', 'OrderShipped', '{}', tags => '{}');
 SELECT version, id, tags, metadata FROM events WHERE stream = 'order-3' ORDER BY version;
 

@@ -29,6 +29,16 @@ SELECT version FROM evstore.append('order-1', '', '{}');
 SELECT version FROM evstore.append('order-1', '', '{}'::jsonb);
 \echo :SQLSTATE
 
+-- tags
+SELECT version FROM evstore.append('order-1', 'OrderShipped', '{}', tags => '{a,NULL}');
+\echo :SQLSTATE
+SELECT version FROM evstore.append('order-1', 'OrderShipped', '{}', tags => '{""}');
+\echo :SQLSTATE
+SELECT version FROM evstore.append('order-1', 'OrderShipped', '{}', tags => '{{a},{b}}');
+\echo :SQLSTATE
+INSERT INTO events (stream, type, data, tags) VALUES ('order-1', 'OrderShipped', '{}', '{a,NULL}');
+\echo :SQLSTATE
+
 -- data and metadata
 SELECT version FROM evstore.append('order-1', 'OrderShipped', NULL);
 \echo :SQLSTATE

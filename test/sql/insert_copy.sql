@@ -18,7 +18,7 @@ SELECT bool_and(recorded_at BETWEEN now() - interval '1 hour' AND clock_timestam
 
 -- The other columns are kept as given.
 INSERT INTO events (stream, type, data, metadata, id, tags, schema_version)
-VALUES ('order-3', 'OrderPlaced', 'null', '{"user": "ann"}', '00000000-0000-0000-0000-000000000003', '{a,NULL}', 7)
+VALUES ('order-3', 'OrderPlaced', 'null', '{"user": "ann"}', '00000000-0000-0000-0000-000000000003', '{a,b}', 7)
 RETURNING stream, version, type, data, metadata, id, tags, schema_version;
 INSERT INTO events (stream, type, data, schema_version, recorded_at, version, position)
 VALUES ('order-3', 'OrderPaid', '{}', NULL, NULL, NULL, NULL)
