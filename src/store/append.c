@@ -142,6 +142,17 @@ want_stripes(EvsStripes *stripes, const EvsAppend *appends, int count, const Evs
 		evs_criteria_want_stripes(&condition->criteria, stripes);
 }
 
+/* Has any of the events an id or tags? */
+static bool
+any_marked(const EvsAppend *appends, int count)
+{
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < appends[i].count; j++)
+			if (appends[i].events[j].id || appends[i].events[j].tags)
+				return true;
+	return false;
+}
+
 /* Which of the appends are stored already: all that have events, or none; anything between is an error. */
 static bool
 find_stored(EvsTable *table, EvsWriter *writer, Relation rel, EvsAppend *appends, int count,
@@ -263,7 +274,7 @@ evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *conditi
 
 	evs_stripes_init(&stripes, relid);
 	want_stripes(&stripes, appends, count, condition);
-	writer = evs_insert_begin(table, rel);
+	writer = evs_insert_begin(table, rel, any_marked(appends, count));
 	if (!lock_and_look(table, writer, rel, &stripes, appends, count))
 	{
 		for (int i = 0; i < count; i++)

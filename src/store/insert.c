@@ -50,6 +50,8 @@ struct EvsWriter
 	EState	   *estate;
 	ResultRelInfo *result;
 	List	   *index_oids;
+	int			index_count;
+	int			full_index_count;	/* the first so many have every event in them */
 	int			slot_count;
 	TupleTableSlot *slots[HEAP_BATCH];
 };
@@ -92,28 +94,61 @@ bound_by_policies(const EvsTable *table)
 	return table->row_security && check_enable_rls(table->relid, InvalidOid, true) == RLS_ENABLED;
 }
 
-/* Learn the indexes of a table, for the direct path. */
+/* Is this an index of the events that have an id, or of those that have tags? */
+static bool
+is_index_of_marked(const IndexInfo *info)
+{
+	NullTest   *test;
+
+	if (list_length(info->ii_Predicate) != 1 || !IsA(linitial(info->ii_Predicate), NullTest))
+		return false;
+	test = linitial_node(NullTest, info->ii_Predicate);
+	return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) &&
+		(((Var *) test->arg)->varattno == EVS_COLUMN_ID || ((Var *) test->arg)->varattno == EVS_COLUMN_TAGS);
+}
+
+/*
+ * Learn the indexes of a table, for the direct path; those that have every
+ * event in them come first, so that most appends need not open the others.
+ */
 static void
 build_index_state(EvsWriter *writer, Relation rel)
 {
 	ResultRelInfo *result = makeNode(ResultRelInfo);
+	List	   *oids = RelationGetIndexList(rel);
+	List	   *infos = NIL;
+	List	   *marked_oids = NIL;
+	List	   *marked_infos = NIL;
 	ListCell   *cell;
-	int			count;
 
 	writer->estate = CreateExecutorState();
-	writer->index_oids = RelationGetIndexList(rel);
-	count = list_length(writer->index_oids);
-
-	result->ri_RelationDesc = rel;
-	result->ri_IndexRelationDescs = palloc0_array(Relation, count);
-	result->ri_IndexRelationInfo = palloc0_array(IndexInfo *, count);
-	foreach(cell, writer->index_oids)
+	foreach(cell, oids)
 	{
 		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
 
-		result->ri_IndexRelationInfo[result->ri_NumIndices++] = BuildIndexInfo(index);
 		index_close(index, NoLock);
+		if (is_index_of_marked(info))
+		{
+			marked_oids = lappend_oid(marked_oids, lfirst_oid(cell));
+			marked_infos = lappend(marked_infos, info);
+		}
+		else
+		{
+			writer->index_oids = lappend_oid(writer->index_oids, lfirst_oid(cell));
+			infos = lappend(infos, info);
+		}
 	}
+	writer->full_index_count = list_length(infos);
+	writer->index_oids = list_concat(writer->index_oids, marked_oids);
+	infos = list_concat(infos, marked_infos);
+	writer->index_count = list_length(infos);
+
+	result->ri_RelationDesc = rel;
+	result->ri_IndexRelationDescs = palloc0_array(Relation, writer->index_count);
+	result->ri_IndexRelationInfo = palloc_array(IndexInfo *, writer->index_count);
+	foreach(cell, infos)
+		result->ri_IndexRelationInfo[foreach_current_index(cell)] = lfirst(cell);
 	writer->result = result;
 }
 
@@ -144,31 +179,32 @@ build_writer(EvsTable *table, Relation rel, bool direct)
  * open relation, and so must not outlive this call.
  */
 static void
-open_indexes(EvsWriter *writer)
+open_indexes(EvsWriter *writer, bool marked)
 {
-	ListCell   *cell;
-	int			i = 0;
+	ResultRelInfo *result = writer->result;
 
-	writer->result->ri_RelationDesc = writer->rel;
-	foreach(cell, writer->index_oids)
+	result->ri_RelationDesc = writer->rel;
+	result->ri_NumIndices = marked ? writer->index_count : writer->full_index_count;
+	for (int i = 0; i < result->ri_NumIndices; i++)
 	{
-		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
-		IndexInfo  *info = writer->result->ri_IndexRelationInfo[i];
+		Oid			oid = list_nth_oid(writer->index_oids, i);
+		Relation	index = index_open(oid, RowExclusiveLock);
 
-		info->ii_AmCache = NULL;
-		info->ii_Context = CurrentMemoryContext;
-		writer->result->ri_IndexRelationDescs[i++] = index;
-		if (lfirst_oid(cell) == writer->table->version_index)
+		result->ri_IndexRelationInfo[i]->ii_AmCache = NULL;
+		result->ri_IndexRelationInfo[i]->ii_Context = CurrentMemoryContext;
+		result->ri_IndexRelationDescs[i] = index;
+		if (oid == writer->table->version_index)
 			writer->version_index = index;
 	}
 }
 
 /*
- * Get ready to insert into an open event table. The state kept with the table
- * is used if it is free; else one is built, and kept if the table has none.
+ * Get ready to insert into an open event table events of which some are marked,
+ * that is, have an id or tags, or none is. The state kept with the table is used
+ * if it is free; else one is built, and kept if the table has none.
  */
 EvsWriter *
-evs_insert_begin(EvsTable *table, Relation rel)
+evs_insert_begin(EvsTable *table, Relation rel, bool marked)
 {
 	bool		direct = table->plain && !bound_by_policies(table);
 	EvsWriter  *writer = table->writers[direct];
@@ -192,7 +228,7 @@ evs_insert_begin(EvsTable *table, Relation rel)
 		busy_writers = writer;
 	}
 	if (direct)
-		open_indexes(writer);
+		open_indexes(writer, marked);
 	else
 		writer->version_index = index_open(table->version_index, AccessShareLock);
 	return writer;

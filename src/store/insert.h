@@ -25,7 +25,7 @@ typedef struct EvsPlace
 
 extern const EvsXactSubscriber evs_insert_xact;
 
-extern EvsWriter *evs_insert_begin(EvsTable *table, Relation rel);
+extern EvsWriter *evs_insert_begin(EvsTable *table, Relation rel, bool marked);
 extern EvsVersion evs_insert_newest_version(EvsWriter *writer, const text *stream,
 											TransactionId *unfinished);
 extern TupleTableSlot *evs_insert_probe_slot(EvsWriter *writer);
