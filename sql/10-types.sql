@@ -2,6 +2,34 @@
 
 \echo Use "CREATE EXTENSION evstore" to load this file. \quit
 
+-- Whoever can put objects into the schema could put one in the way of every
+-- call of a function here. CREATE EXTENSION takes a schema that is there
+-- already, whoever made it (a restore does), so it is looked at first.
+DO $$
+BEGIN
+	IF EXISTS (
+		SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles owner ON owner.oid OPERATOR(pg_catalog.=) n.nspowner
+			LEFT JOIN LATERAL pg_catalog.aclexplode(n.nspacl) granted
+				ON granted.privilege_type OPERATOR(pg_catalog.=) 'CREATE' AND granted.grantee OPERATOR(pg_catalog.<>) n.nspowner
+		WHERE n.nspname OPERATOR(pg_catalog.=) 'evstore'
+			AND (granted.grantee IS NOT NULL OR NOT (owner.rolsuper OR owner.rolname OPERATOR(pg_catalog.=) CURRENT_USER)))
+	THEN
+		RAISE insufficient_privilege USING
+			MESSAGE = 'cannot create extension "evstore" in a schema that others can create objects in',
+			HINT = 'Drop the schema "evstore", or rename it.';
+	END IF;
+	IF EXISTS (
+		SELECT FROM pg_catalog.pg_depend d
+		WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+			AND d.refobjid OPERATOR(pg_catalog.=) 'evstore'::pg_catalog.regnamespace
+			AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass)
+	THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = 'cannot create extension "evstore" in a schema that is not empty',
+			HINT = 'Drop the schema "evstore", or rename it.';
+	END IF;
+END $$;
+
 GRANT USAGE ON SCHEMA evstore TO PUBLIC;
 
 CREATE TYPE evstore.event AS (

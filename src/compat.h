@@ -69,6 +69,14 @@ typedef struct RangeTblEntry EvsPermission;
 #define EVS_WAIT_EVENT(name)	((uint32) PG_WAIT_EXTENSION)
 #endif
 
+/* 17: the expression of a generated column can be changed, and with it every row's value. */
+#if PG_VERSION_NUM >= 170000
+#define EVS_ALTER_REWRITES_COLUMN(subtype) \
+	((subtype) == AT_AlterColumnType || (subtype) == AT_SetExpression)
+#else
+#define EVS_ALTER_REWRITES_COLUMN(subtype)	((subtype) == AT_AlterColumnType)
+#endif
+
 /* 18: the mark of a function that does not return stands before it. */
 #if PG_VERSION_NUM >= 180000
 #define EVS_NORETURN	pg_noreturn

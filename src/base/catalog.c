@@ -11,8 +11,8 @@
 #include "access/htup_details.h"
 #include "base/catalog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
@@ -65,13 +65,13 @@ evs_catalog_find(void)
 	if (!OidIsValid(found.schema))
 		return NULL;
 
-	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(found.schema));
+	found.position_sequence = get_relname_relid("position_sequence", found.schema);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(found.position_sequence));
 	if (!HeapTupleIsValid(tuple))
 		return NULL;
-	found.owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	found.owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 
-	found.position_sequence = get_relname_relid("position_sequence", found.schema);
 	found.event_type = find_type(found.schema, "event");
 	found.new_event_type = find_type(found.schema, "new_event");
 	found.insert_function = find_function(found.schema, "_insert");

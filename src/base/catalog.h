@@ -8,7 +8,7 @@
 typedef struct EvsCatalog
 {
 	Oid			schema;
-	Oid			owner;			/* who owns the schema: acts on the extension's tables */
+	Oid			owner;			/* of the extension's tables: acts on them */
 	Oid			position_sequence;
 	Oid			event_type;		/* composite type evstore.event */
 	Oid			new_event_type; /* composite type evstore.new_event */

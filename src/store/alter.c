@@ -259,6 +259,8 @@ evs_alter_check_touched(void)
 static const char *
 harmful_alteration(const AlterTableCmd *action, Oid relid)
 {
+	if (EVS_ALTER_REWRITES_COLUMN(action->subtype))
+		return evs_guard_has_column(relid, get_attnum(relid, action->name)) ? "ALTER COLUMN" : NULL;
 	switch (action->subtype)
 	{
 		case AT_DisableTrig:
@@ -270,8 +272,6 @@ harmful_alteration(const AlterTableCmd *action, Oid relid)
 		case AT_EnableTrigAll:
 		case AT_EnableTrigUser:
 			return "ALTER TABLE ... TRIGGER";
-		case AT_AlterColumnType:
-			return evs_guard_has_column(relid, get_attnum(relid, action->name)) ? "ALTER COLUMN TYPE" : NULL;
 		case AT_ColumnDefault:
 		case AT_AddIdentity:
 		case AT_DropNotNull:

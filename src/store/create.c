@@ -157,6 +157,8 @@ evs_drop_event_table(PG_FUNCTION_ARGS)
 	const char *table;
 	EvsOwnerFrame frame;
 
+	/* Who may not drop it must not lock it, either. */
+	check_owner(relid);
 	(void) evs_table_open(relid, AccessExclusiveLock, &rel);
 	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									   RelationGetRelationName(rel));
@@ -191,6 +193,7 @@ evs_protect(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 
 	evs_shmem_require();
+	check_owner(relid);
 	LockRelationOid(relid, ShareRowExclusiveLock);
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR,
