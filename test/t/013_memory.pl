@@ -1,5 +1,7 @@
 # Reading streams: 300,000 events pass through a session, and through a worker,
-# without its memory growing with them.
+# without its memory growing with them.  Nor does it grow with the number of
+# appends, when they are by turns those of a role that policies bind, and so go
+# another way into the table, and those of one that they do not bind.
 
 use strict;
 use warnings;
@@ -59,5 +61,25 @@ my $before = peak($worker);
 is($node->safe_psql('postgres', q{SELECT evstore.wait_for('added', timeout => '2 minutes'); SELECT n FROM added}),
 	"t\n300000", 'a worker applies every event');
 cmp_ok(peak($worker) - $before, '<', $limit, 'and needs no memory for it');
+
+# One state is kept for each way into the table, whoever takes turns.
+$node->safe_psql(
+	'postgres', q{
+	CREATE ROLE bound;
+	SELECT evstore.create_event_table('guarded');
+	ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+	CREATE POLICY appends ON guarded FOR INSERT TO bound WITH CHECK (stream LIKE 'mine-%');
+	GRANT INSERT ON guarded TO bound});
+my $turn = q{
+	SET ROLE bound;
+	SELECT FROM evstore.append('mine-1', 'Added', '{}', event_table => 'guarded');
+	RESET ROLE;
+	SELECT FROM evstore.append('mine-2', 'Added', '{}', event_table => 'guarded');
+};
+my $states = q{SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'evstore writer'};
+is($node->safe_psql('postgres', ($turn x 100) . $states),
+	'2', 'a session that appends by turns under policies and without keeps one state for each');
+is($node->safe_psql('postgres', q{SELECT stream, count(*), max(version) FROM guarded GROUP BY stream ORDER BY stream}),
+	"mine-1|100|100\nmine-2|100|100", 'and appends every event');
 
 done_testing();
