@@ -1,0 +1,131 @@
+-- Every function of the extension, called by a role that has been granted
+-- nothing. A function without a case here makes the test fail.
+
+\set SHOW_CONTEXT never
+CREATE ROLE regress_anybody;
+CREATE SCHEMA regress_unprivileged;
+GRANT USAGE ON SCHEMA regress_unprivileged TO regress_anybody;
+SET search_path = regress_unprivileged;
+SELECT evstore.create_event_table();
+CREATE TABLE plain (x integer);
+CREATE VIEW window_on_events AS SELECT * FROM events;
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{"total": 10}');
+SELECT evstore.create_projection('regress_unprivileged', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+SELECT evstore.wait_for('regress_unprivileged');
+
+-- One case, or more, a function: what it gives to somebody without rights.
+CREATE TABLE trial (function regprocedure, call text);
+INSERT INTO trial VALUES
+	('evstore.append(text,text,jsonb,jsonb,bigint,uuid,text[],regclass)', $$evstore.append('order-1', 'T', jsonb '{}')$$),
+	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass)', $$evstore.append('order-1', 'T', '{}')$$),
+	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass)', $$evstore.append('new-1', 'T', '{}', expected_version => 0)$$),
+	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass)', $$evstore.append('order-1', 'T', '{}', expected_version => 9)$$),
+	('evstore.append(text,evstore.new_event[],bigint,regclass)', $$evstore.append('order-1', evstore.events('[{"type": "T", "data": {}}]'))$$),
+	('evstore.events(jsonb)', $$cardinality(evstore.events('[{"type": "T", "data": {}}]'))$$),
+	('evstore.read_stream(text,bigint,bigint,boolean,regclass)', $$evstore.read_stream('order-1')$$),
+	('evstore.read_stream(text,bigint,bigint,boolean,regclass)', $$evstore.read_stream('order-1', backwards => true)$$),
+	('evstore.read_events(bigint,bigint,text[],text[],regclass)', $$evstore.read_events()$$),
+	('evstore.stream_version(text,regclass)', $$evstore.stream_version('order-1')$$),
+	('evstore.stream_version(text,regclass)', $$evstore.stream_version('no-such')$$),
+	('evstore.create_event_table(text)', $$evstore.create_event_table('mine')$$),
+	('evstore.create_event_table(text)', $$evstore.create_event_table('evstore.mine')$$),
+	('evstore.create_event_table(text)', $$evstore.create_event_table('pg_catalog.mine')$$),
+	('evstore.create_event_table(text)', $$evstore.create_event_table('pg_temp.mine')$$),
+	('evstore.drop_event_table(regclass)', $$evstore.drop_event_table('events')$$),
+	('evstore.drop_event_table(regclass)', $$evstore.drop_event_table('plain')$$),
+	('evstore.protect(regclass)', $$evstore.protect('plain')$$),
+	('evstore.protect(regclass)', $$evstore.protect('pg_catalog.pg_class')$$),
+	('evstore.create_projection(text,text,text,text,text,regclass,integer)',
+		$$evstore.create_projection('mine', 'SELECT type, count(*) AS n FROM events GROUP BY type', read_table => 'pg_temp.mine')$$),
+	('evstore.create_projection(text,text,text,text,text,regclass,integer)',
+		$$evstore.create_projection('mine', statement => 'DELETE FROM plain')$$),
+	('evstore.create_projection(text,text,text,text,text,regclass,integer)',
+		$$evstore.create_projection('mine', statement => 'INSERT INTO plain SELECT version FROM new_events')$$),
+	('evstore.drop_projection(text,boolean)', $$evstore.drop_projection('regress_unprivileged')$$),
+	('evstore.pause_projection(text)', $$evstore.pause_projection('regress_unprivileged')$$),
+	('evstore.resume_projection(text)', $$evstore.resume_projection('regress_unprivileged')$$),
+	('evstore.wait_for(text,bigint,interval)', $$evstore.wait_for('regress_unprivileged')$$),
+	('evstore.first(anyelement,bigint)', $$evstore.first('a'::text, 1)$$),
+	('evstore.last(anyelement,bigint)', $$evstore.last('a'::text, 1)$$),
+	-- private, but open to all
+	('evstore._safe_position()', $$evstore._safe_position() > 0$$),
+	('evstore._appenders()', $$evstore._appenders()$$),
+	('evstore._lag_seconds(regclass,bigint)', $$evstore._lag_seconds('events', 0)$$),
+	('evstore._lag_seconds(regclass,bigint)', $$evstore._lag_seconds('plain', 0)$$),
+	('evstore._projection_progress(integer)', $$(evstore._projection_progress(0)).taken$$),
+	('evstore._batch_from()', $$evstore._batch_from()$$),
+	('evstore._batch_to()', $$evstore._batch_to()$$),
+	('evstore._insert()', $$evstore._insert()$$),
+	('evstore._guard()', $$evstore._guard()$$),
+	('evstore._projection_arrives()', $$evstore._projection_arrives()$$),
+	('evstore._first_step(internal,anyelement,bigint)', $$evstore._first_step(NULL, 1, 1)$$),
+	('evstore._last_step(internal,anyelement,bigint)', $$evstore._last_step(NULL, 1, 1)$$),
+	('evstore._pick_final(internal,anyelement,bigint)', $$evstore._pick_final(NULL, 1, 1)$$);
+SELECT p.oid::regprocedure AS function_without_a_case
+FROM pg_proc p LEFT JOIN trial ON trial.function = p.oid
+WHERE p.pronamespace = 'evstore'::regnamespace AND trial.function IS NULL;
+
+-- Call something as a role, and say what came of it; what it did is undone.
+CREATE FUNCTION call(what text, role name DEFAULT 'regress_anybody') RETURNS text LANGUAGE plpgsql AS
+$$
+DECLARE
+	answer text;
+BEGIN
+	BEGIN
+		PERFORM set_config('role', role, true);
+		EXECUTE 'SELECT ' || what INTO answer;
+		RAISE EXCEPTION '%', coalesce('gives ' || answer, 'gives nothing') USING ERRCODE = 'ZZ000';
+	EXCEPTION WHEN OTHERS THEN
+		RETURN CASE SQLSTATE WHEN 'ZZ000' THEN SQLERRM ELSE SQLSTATE || ' ' || SQLERRM END;
+	END;
+END
+$$;
+\pset format unaligned
+\pset tuples_only on
+SELECT call, call(call) AS outcome FROM trial;
+\pset format aligned
+\pset tuples_only off
+
+-- What makes no sense is refused in words, whoever says it: nothing that one can
+-- say to a function is an error that cannot happen, or takes the server down.
+-- Each argument by turns takes each value of its kind, the others being ordinary.
+CREATE TABLE sample (type regtype, value text);
+INSERT INTO sample SELECT type, unnest(sample.values) FROM (VALUES
+	('text'::regtype, ARRAY['order-1', NULL, '', '-', 'regress_unprivileged', repeat('x', 3000), '"', 'a.b.c.d', 'pg_catalog.pg_class']),
+	('bigint', ARRAY['1', NULL, '0', '-1', '9223372036854775807', '-9223372036854775808']),
+	('integer', ARRAY['1', NULL, '0', '-1', '2147483647', '-2147483648']),
+	('regclass', ARRAY['regress_unprivileged.events', NULL, '0', '4294967295', 'regress_unprivileged.plain', 'regress_unprivileged.window_on_events',
+		'regress_unprivileged.events_pkey', 'evstore.position_sequence', 'pg_catalog.pg_authid', 'evstore._projection', 'evstore.event']),
+	('jsonb', ARRAY['{}', NULL, 'null', '[]', '[null]', '[{"type": "T", "data": {}, "tags": [1]}]', '0']),
+	('text[]', ARRAY['{a}', NULL, '{}', '{NULL}', '{{a},{b}}', '[5:6]={a,b}']),
+	('uuid', ARRAY['00000000-0000-0000-0000-000000000001', NULL]),
+	('boolean', ARRAY['true', NULL]),
+	('interval', ARRAY['0', NULL, '-1 day', '-178000000 years']),
+	('evstore.new_event[]', ARRAY['{"(T,{},,,)"}', NULL, '{}', '{NULL}', '{"(,,,,)"}', '{{"(T,{},,,)"},{"(T,{},,,)"}}']),
+	('anyelement', ARRAY['1', NULL])) sample(type, values);
+CREATE TEMP VIEW odd_call AS
+	SELECT p.oid::regprocedure AS function, format('%s(%s)', p.oid::regproc,
+		(SELECT string_agg(CASE WHEN type.oid = 'internal'::regtype THEN 'NULL' ELSE
+				format('%L::%s', CASE number WHEN odd.number THEN odd.value ELSE (SELECT value FROM sample s WHERE s.type = type.oid LIMIT 1) END,
+					CASE type.oid WHEN 'anyelement'::regtype THEN 'integer' ELSE type.oid::regtype::text END) END, ', ' ORDER BY number)
+			FROM unnest(p.proargtypes) WITH ORDINALITY type(oid, number))) AS call
+	FROM pg_proc p, LATERAL (
+		SELECT number, sample.value FROM unnest(p.proargtypes) WITH ORDINALITY type(oid, number) JOIN sample ON sample.type = type.oid) odd
+	WHERE p.pronamespace = 'evstore'::regnamespace;
+SELECT DISTINCT format_type(type.oid, NULL) AS type_without_values
+FROM pg_proc p, unnest(p.proargtypes) type(oid)
+WHERE p.pronamespace = 'evstore'::regnamespace AND type.oid NOT IN (SELECT type FROM sample) AND type.oid <> 'internal'::regtype;
+SET statement_timeout = '60s';
+SELECT count(*) > 200 AS enough FROM odd_call;
+SELECT call, call(call) FROM odd_call WHERE call(call) ~ '^XX';
+SELECT call, call(call, session_user) FROM odd_call WHERE call(call, session_user) ~ '^XX';
+RESET statement_timeout;
+
+SELECT version, type FROM events ORDER BY position;
+SELECT type, n FROM regress_unprivileged;
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+SELECT evstore.drop_projection('regress_unprivileged');
+RESET search_path;
+DROP SCHEMA regress_unprivileged CASCADE;
+DROP ROLE regress_anybody;
