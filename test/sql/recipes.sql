@@ -92,6 +92,7 @@ SELECT stream, events FROM regress_store_views.orders;
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
 RESET search_path;
+SELECT evstore.drop_projection('regress_store_orders');
 REVOKE SET ON PARAMETER evstore.maintenance FROM regress_store_admin;
 DROP OWNED BY regress_store_admin, regress_store_writer, regress_store_reader, regress_store_projector, regress_store_nobody CASCADE;
 DROP SCHEMA regress_store, regress_store_views CASCADE;
