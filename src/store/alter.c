@@ -260,7 +260,7 @@ static const char *
 harmful_alteration(const AlterTableCmd *action, Oid relid)
 {
 	if (EVS_ALTER_REWRITES_COLUMN(action->subtype))
-		return evs_guard_has_column(relid, get_attnum(relid, action->name)) ? "ALTER COLUMN" : NULL;
+		return evs_guard_has_column(relid, get_attnum(relid, action->name)) ? "ALTER COLUMN TYPE" : NULL;
 	switch (action->subtype)
 	{
 		case AT_DisableTrig:

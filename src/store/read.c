@@ -150,6 +150,7 @@ evs_read_events(PG_FUNCTION_ARGS)
 	Oid			types[] = {INT8OID, INT8OID, TEXTARRAYOID, TEXTARRAYOID, INT8OID};
 	Datum		values[5];
 	bool		nulls[5] = {false, PG_ARGISNULL(1), PG_ARGISNULL(2), PG_ARGISNULL(3), false};
+	EvsPosition safe;
 	Relation	rel;
 	EvsTable   *table;
 
@@ -161,8 +162,8 @@ evs_read_events(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	table = evs_table_open(evs_table_argument(fcinfo, 4), AccessShareLock, &rel);
-	read_position = evs_position_safe();
-	values[4] = Int64GetDatum(read_position);
+	safe = evs_position_safe();
+	values[4] = Int64GetDatum(safe);
 	return_rows(fcinfo, table,
 				"SELECT " EVENT_COLUMNS " FROM %s"
 				" WHERE \"position\" OPERATOR(pg_catalog.>) $1"
@@ -170,6 +171,7 @@ evs_read_events(PG_FUNCTION_ARGS)
 				" AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) ANY ($3))"
 				" AND ($4 IS NULL OR pg_catalog.split_part(stream, '-', 1) OPERATOR(pg_catalog.=) ANY ($4))"
 				" ORDER BY \"position\" LIMIT $2", 0, 5, types, values, nulls);
+	read_position = safe;
 	evs_table_close(rel);
 	return (Datum) 0;
 }
@@ -184,6 +186,7 @@ evs_read_by(PG_FUNCTION_ARGS)
 	Datum	   *values;
 	bool	   *nulls;
 	int			count;
+	EvsPosition safe;
 	Relation	rel;
 	EvsTable   *table;
 
@@ -213,10 +216,11 @@ evs_read_by(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	table = evs_table_open(evs_table_argument(fcinfo, 3), AccessShareLock, &rel);
-	read_position = evs_position_safe();
-	values[1] = Int64GetDatum(read_position);
+	safe = evs_position_safe();
+	values[1] = Int64GetDatum(safe);
 	/* Which index serves depends on the tags and on how far back "after" lies. */
 	return_rows(fcinfo, table, sql.data, CURSOR_OPT_CUSTOM_PLAN, count, types, values, nulls);
+	read_position = safe;
 	evs_table_close(rel);
 	return (Datum) 0;
 }

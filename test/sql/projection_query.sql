@@ -160,7 +160,7 @@ SELECT version FROM evstore.append('order-4', 'OrderPlaced', '{"country": "jp", 
 SELECT bool_and(evstore.wait_for(trim('"' FROM name))) AS followed FROM query;
 SELECT version FROM evstore.append('order-1', 'OrderReturned', '{"country": "de", "total": -3, "gift": true, "item": "a"}');
 SELECT version FROM evstore.append('order-5', 'OrderPlaced', '{"country": "xx", "total": null}');
-SELECT version FROM evstore.append('order-3', 'OrderShipped', '{}', tags => '{NULL,vip}');
+SELECT version FROM evstore.append('order-3', 'OrderShipped', '{}', tags => '{new,vip}');
 SELECT bool_and(evstore.wait_for(trim('"' FROM name))) AS followed FROM query;
 SELECT version FROM evstore.append('order-1', 'OrderClosed', 'null');
 SELECT version FROM evstore.append('order-5', 'OrderShipped', '[]');

@@ -273,4 +273,12 @@ attack('ahead', 'mallory, pg_catalog, public', 'before', 'SELECT 1::pg_catalog.i
 attack('behind', 'mallory, public', 'before', 'SELECT 1::pg_catalog.int8 = 1::pg_catalog.oid');
 attack('later', 'mallory, pg_catalog, public', 'after', q{SELECT pg_catalog.count(*) FROM pg_class});
 
+# Nor does the extension move into a schema that is not its owner's: Mallory could
+# put overloads of its functions beside them.
+$node->safe_psql('postgres', 'CREATE DATABASE squatted');
+$node->safe_psql('squatted', 'CREATE SCHEMA evstore AUTHORIZATION mallory');
+my (undef, undef, $refusal) = $node->psql('squatted', 'CREATE EXTENSION evstore');
+like($refusal, qr/ERROR: .*schema/, 'CREATE EXTENSION refuses a schema that somebody else has made');
+is($node->safe_psql('squatted', q{SELECT count(*) FROM pg_extension WHERE extname = 'evstore'}), '0', 'and nothing is created');
+
 done_testing();
