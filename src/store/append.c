@@ -155,8 +155,7 @@ any_marked(const EvsAppend *appends, int count)
 
 /* Which of the appends are stored already: all that have events, or none; anything between is an error. */
 static bool
-find_stored(EvsTable *table, EvsWriter *writer, Relation rel, EvsAppend *appends, int count,
-			TransactionId *unfinished)
+find_stored(EvsTable *table, Relation rel, EvsAppend *appends, int count, TransactionId *unfinished)
 {
 	int			stored = 0;
 	int			missing = 0;
@@ -165,7 +164,7 @@ find_stored(EvsTable *table, EvsWriter *writer, Relation rel, EvsAppend *appends
 	{
 		if (appends[i].count == 0)
 			continue;
-		if (evs_retry_find(table, rel, evs_insert_probe_slot(writer), &appends[i], unfinished))
+		if (evs_retry_find(table, rel, &appends[i], unfinished))
 			stored++;
 		else
 			missing++;
@@ -193,7 +192,7 @@ lock_and_look(EvsTable *table, EvsWriter *writer, Relation rel, const EvsStripes
 			appends[i].version = appends[i].stream ?
 				evs_insert_newest_version(writer, appends[i].stream, &unfinished) : 0;
 		if (!TransactionIdIsValid(unfinished))
-			stored = find_stored(table, writer, rel, appends, count, &unfinished);
+			stored = find_stored(table, rel, appends, count, &unfinished);
 		if (!TransactionIdIsValid(unfinished))
 			return stored;
 

@@ -44,7 +44,6 @@ struct EvsWriter
 	struct EvsWriter *next_busy;	/* next in busy_writers */
 	bool		direct;			/* straight into the heap, or through SPI */
 	MemoryContext context;
-	TupleTableSlot *probe;		/* buffer slot for reading the table */
 
 	/* Of the direct path only. */
 	EState	   *estate;
@@ -164,9 +163,6 @@ build_writer(EvsTable *table, Relation rel, bool direct)
 	writer->table = table;
 	writer->context = context;
 	writer->direct = direct;
-	/* A descriptor of our own: the relcache's would be pinned by the slot. */
-	writer->probe = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
-											 &TTSOpsBufferHeapTuple);
 	if (direct)
 		build_index_state(writer, rel);
 	MemoryContextSwitchTo(caller);
@@ -238,14 +234,7 @@ evs_insert_begin(EvsTable *table, Relation rel, bool marked)
 EvsVersion
 evs_insert_newest_version(EvsWriter *writer, const text *stream, TransactionId *unfinished)
 {
-	return evs_stream_newest(writer->rel, writer->version_index, writer->probe, stream, unfinished);
-}
-
-/* A buffer slot of the table, free until the first event is inserted. */
-TupleTableSlot *
-evs_insert_probe_slot(EvsWriter *writer)
-{
-	return writer->probe;
+	return evs_stream_newest(writer->rel, writer->version_index, writer->table->probe, stream, unfinished);
 }
 
 /* Done: close what evs_insert_begin() opened, and keep the state if it is the table's. */
@@ -300,7 +289,7 @@ writer_slot(EvsWriter *writer, int n)
 		MemoryContext caller = MemoryContextSwitchTo(writer->context);
 
 		writer->slots[writer->slot_count++] =
-			MakeSingleTupleTableSlot(writer->probe->tts_tupleDescriptor, &TTSOpsHeapTuple);
+			MakeSingleTupleTableSlot(writer->table->probe->tts_tupleDescriptor, &TTSOpsHeapTuple);
 		MemoryContextSwitchTo(caller);
 	}
 	return ExecClearTuple(writer->slots[n]);

@@ -28,7 +28,6 @@ extern const EvsXactSubscriber evs_insert_xact;
 extern EvsWriter *evs_insert_begin(EvsTable *table, Relation rel, bool marked);
 extern EvsVersion evs_insert_newest_version(EvsWriter *writer, const text *stream,
 											TransactionId *unfinished);
-extern TupleTableSlot *evs_insert_probe_slot(EvsWriter *writer);
 extern void evs_insert_events(EvsWriter *writer, const EvsPlace *place,
 							  const EvsEvent *events, int count);
 extern void evs_insert_end(EvsWriter *writer);

@@ -25,11 +25,12 @@
 #include "store/position.h"
 #include "store/table.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 #define EVENT_COLUMNS \
 	"\"position\", version, recorded_at, schema_version, id, stream, type, data, metadata, tags"
 
-/* The safe position of this session's last read, negative before the first. */
+/* The safe position of this session's last read, if it read all there was up to there; else negative. */
 static EvsPosition read_position = -1;
 
 /* A parameter list of "count" values. */
@@ -48,15 +49,38 @@ make_params(int count, const Oid *types, const Datum *values, const bool *nulls)
 	return params;
 }
 
-/* Run a table's statement; its rows become the result of the calling function. */
+/*
+ * Let no plan sort: the rows of a stream, and those of the log, stand in order
+ * in an index, whatever the statistics make of it.
+ */
 static void
-return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, int cursor_options,
+read_in_index_order(void)
+{
+	static const char *const off[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort"};
+
+	for (int i = 0; i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * Run a table's statement; its rows become the result of the calling function,
+ * and their number is returned. Where there is one right plan, it is made for
+ * all parameters.
+ */
+static uint64
+return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_plan,
 			int count, Oid *types, Datum *values, bool *nulls)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	SPIExecuteOptions options = {0};
 	DestReceiver *receiver = CreateTuplestoreDestReceiver();
+	int			guc_level = NewGUCNestLevel();
+	int			plans = one_plan ? CURSOR_OPT_GENERIC_PLAN : CURSOR_OPT_CUSTOM_PLAN;
+	uint64		rows;
 
+	if (one_plan)
+		read_in_index_order();
 	SetTuplestoreDestReceiverParams(receiver, result->setResult,
 									result->econtext->ecxt_per_query_memory,
 									false, NULL, NULL);
@@ -64,10 +88,13 @@ return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, int curso
 	options.params = make_params(count, types, values, nulls);
 	options.dest = receiver;
 	/* Not read-only: each call takes a snapshot of its own (see read_events). */
-	if (SPI_execute_plan_extended(evs_table_plan(table, sql, count, types, cursor_options), &options) != SPI_OK_SELECT)
+	if (SPI_execute_plan_extended(evs_table_plan(table, sql, count, types, plans), &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read events of %s", table->name);
+	rows = SPI_processed;
 	SPI_finish();
+	AtEOXact_GUC(true, guc_level);
 	receiver->rDestroy(receiver);
+	return rows;
 }
 
 /* Refuse a negative count or version; NULL is "no limit". */
@@ -109,12 +136,12 @@ evs_read_stream(PG_FUNCTION_ARGS)
 		return_rows(fcinfo, table,
 					"SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
 					" AND version OPERATOR(pg_catalog.<=) coalesce($2, 9223372036854775807)"
-					" ORDER BY version DESC LIMIT $3", 0, 3, types, values, nulls);
+					" ORDER BY version DESC LIMIT $3", true, 3, types, values, nulls);
 	else
 		return_rows(fcinfo, table,
 					"SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
 					" AND version OPERATOR(pg_catalog.>=) coalesce($2, 1)"
-					" ORDER BY version LIMIT $3", 0, 3, types, values, nulls);
+					" ORDER BY version LIMIT $3", true, 3, types, values, nulls);
 	evs_table_close(rel);
 	return (Datum) 0;
 }
@@ -135,6 +162,15 @@ require_new_snapshot(const char *function)
 				 errdetail("The snapshot of this transaction is older than the safe position.")));
 }
 
+/* A read up to the safe position has given so many rows, and was asked for no more than "max_count" (NULL: any number). */
+static void
+note_read_position(FunctionCallInfo fcinfo, int max_count, EvsPosition safe, uint64 rows)
+{
+	bool		cut_short = !PG_ARGISNULL(max_count) && rows >= (uint64) PG_GETARG_INT64(max_count);
+
+	read_position = cut_short ? -1 : safe;
+}
+
 /* The position to read after; NULL stands before every event. */
 static Datum
 after_argument(FunctionCallInfo fcinfo, int argument, const char *name)
@@ -151,6 +187,7 @@ evs_read_events(PG_FUNCTION_ARGS)
 	Datum		values[5];
 	bool		nulls[5] = {false, PG_ARGISNULL(1), PG_ARGISNULL(2), PG_ARGISNULL(3), false};
 	EvsPosition safe;
+	uint64		rows;
 	Relation	rel;
 	EvsTable   *table;
 
@@ -164,14 +201,14 @@ evs_read_events(PG_FUNCTION_ARGS)
 	table = evs_table_open(evs_table_argument(fcinfo, 4), AccessShareLock, &rel);
 	safe = evs_position_safe();
 	values[4] = Int64GetDatum(safe);
-	return_rows(fcinfo, table,
-				"SELECT " EVENT_COLUMNS " FROM %s"
-				" WHERE \"position\" OPERATOR(pg_catalog.>) $1"
-				" AND \"position\" OPERATOR(pg_catalog.<=) $5"
-				" AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) ANY ($3))"
-				" AND ($4 IS NULL OR pg_catalog.split_part(stream, '-', 1) OPERATOR(pg_catalog.=) ANY ($4))"
-				" ORDER BY \"position\" LIMIT $2", 0, 5, types, values, nulls);
-	read_position = safe;
+	rows = return_rows(fcinfo, table,
+					   "SELECT " EVENT_COLUMNS " FROM %s"
+					   " WHERE \"position\" OPERATOR(pg_catalog.>) $1"
+					   " AND \"position\" OPERATOR(pg_catalog.<=) $5"
+					   " AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) ANY ($3))"
+					   " AND ($4 IS NULL OR pg_catalog.split_part(stream, '-', 1) OPERATOR(pg_catalog.=) ANY ($4))"
+					   " ORDER BY \"position\" LIMIT $2", true, 5, types, values, nulls);
+	note_read_position(fcinfo, 1, safe, rows);
 	evs_table_close(rel);
 	return (Datum) 0;
 }
@@ -187,6 +224,7 @@ evs_read_by(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			count;
 	EvsPosition safe;
+	uint64		rows;
 	Relation	rel;
 	EvsTable   *table;
 
@@ -219,8 +257,8 @@ evs_read_by(PG_FUNCTION_ARGS)
 	safe = evs_position_safe();
 	values[1] = Int64GetDatum(safe);
 	/* Which index serves depends on the tags and on how far back "after" lies. */
-	return_rows(fcinfo, table, sql.data, CURSOR_OPT_CUSTOM_PLAN, count, types, values, nulls);
-	read_position = safe;
+	rows = return_rows(fcinfo, table, sql.data, false, count, types, values, nulls);
+	note_read_position(fcinfo, 2, safe, rows);
 	evs_table_close(rel);
 	return (Datum) 0;
 }

@@ -97,6 +97,8 @@ read_stored(TupleTableSlot *slot, const EvsAppend *append, const EvsEvent *event
 	bool		isnull;
 	Datum		value;
 
+	/* The slot outlives an error, a pin on its buffer would not. */
+	ExecMaterializeSlot(slot);
 	stored->position = DatumGetInt64(slot_getattr(slot, EVS_COLUMN_POSITION, &isnull));
 	value = slot_getattr(slot, EVS_COLUMN_VERSION, &isnull);
 	stored->version = isnull ? 0 : DatumGetInt64(value);
@@ -115,7 +117,7 @@ read_stored(TupleTableSlot *slot, const EvsAppend *append, const EvsEvent *event
  * transaction has not finished counts as not found, and sets *unfinished.
  */
 static bool
-find_by_id(EvsTable *table, Relation rel, TupleTableSlot *slot, const EvsAppend *append,
+find_by_id(EvsTable *table, Relation rel, const EvsAppend *append,
 		   const EvsEvent *event, StoredEvent *stored, TransactionId *unfinished)
 {
 	Relation	index = index_open(table->id_index, AccessShareLock);
@@ -128,9 +130,9 @@ find_by_id(EvsTable *table, Relation rel, TupleTableSlot *slot, const EvsAppend 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event->id));
 	scan = EVS_INDEX_BEGINSCAN(rel, index, &dirty, 1);
 	index_rescan(scan, &key, 1, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	found = index_getnext_slot(scan, ForwardScanDirection, table->probe);
 	if (found)
-		read_stored(slot, append, event, stored);
+		read_stored(table->probe, append, event, stored);
 	if (found && TransactionIdIsValid(dirty.xmin))
 	{
 		*unfinished = dirty.xmin;
@@ -147,7 +149,7 @@ find_by_id(EvsTable *table, Relation rel, TupleTableSlot *slot, const EvsAppend 
  * append is told where its last event is.
  */
 static bool
-compare_from(EvsTable *table, Relation rel, TupleTableSlot *slot, EvsAppend *append, int64 first)
+compare_from(EvsTable *table, Relation rel, EvsAppend *append, int64 first)
 {
 	bool		by_version = append->stream != NULL;
 	Relation	index = index_open(by_version ? table->version_index : table->position_index, AccessShareLock);
@@ -165,9 +167,9 @@ compare_from(EvsTable *table, Relation rel, TupleTableSlot *slot, EvsAppend *app
 				F_INT8GE, Int64GetDatum(first));
 	scan = EVS_INDEX_BEGINSCAN(rel, index, &dirty, by_version ? 2 : 1);
 	index_rescan(scan, keys, by_version ? 2 : 1, NULL, 0);
-	for (int i = 0; i < append->count && index_getnext_slot(scan, ForwardScanDirection, slot); i++)
+	for (int i = 0; i < append->count && index_getnext_slot(scan, ForwardScanDirection, table->probe); i++)
 	{
-		read_stored(slot, append, &append->events[i], &stored);
+		read_stored(table->probe, append, &append->events[i], &stored);
 		if (!stored.same_id)
 			continue;
 		if (!stored.same_type || !stored.same_stream)
@@ -188,8 +190,7 @@ compare_from(EvsTable *table, Relation rel, TupleTableSlot *slot, EvsAppend *app
 
 /* Find an append by the ids alone. */
 static bool
-find_anywhere(EvsTable *table, Relation rel, TupleTableSlot *slot, EvsAppend *append,
-			  TransactionId *unfinished)
+find_anywhere(EvsTable *table, Relation rel, EvsAppend *append, TransactionId *unfinished)
 {
 	for (int i = 0; i < append->count; i++)
 	{
@@ -197,31 +198,29 @@ find_anywhere(EvsTable *table, Relation rel, TupleTableSlot *slot, EvsAppend *ap
 		StoredEvent stored;
 
 		if (event->id == NULL ||
-			!find_by_id(table, rel, slot, append, event, &stored, unfinished))
+			!find_by_id(table, rel, append, event, &stored, unfinished))
 			continue;
 		if (!stored.same_stream || !stored.same_type)
 			refuse_id(event->id);
 		if (i > 0)
 			evs_retry_refuse_partial();
-		return compare_from(table, rel, slot, append, append->stream ? stored.version : stored.position);
+		return compare_from(table, rel, append, append->stream ? stored.version : stored.position);
 	}
 	return false;
 }
 
 /*
  * Is this append stored already? Then it is told where its last event is. Its
- * version is the stream's last one until then. "slot" is a buffer slot of the
- * table, for our use.
+ * version is the stream's last one until then.
  */
 bool
-evs_retry_find(EvsTable *table, Relation rel, TupleTableSlot *slot, EvsAppend *append,
-			   TransactionId *unfinished)
+evs_retry_find(EvsTable *table, Relation rel, EvsAppend *append, TransactionId *unfinished)
 {
 	if (!evs_retry_has_ids(append))
 		return false;
 	if (append->expected < 0)
-		return find_anywhere(table, rel, slot, append, unfinished);
+		return find_anywhere(table, rel, append, unfinished);
 	if (append->version <= append->expected)
 		return false;
-	return compare_from(table, rel, slot, append, append->expected + 1);
+	return compare_from(table, rel, append, append->expected + 1);
 }

@@ -9,8 +9,7 @@
 #include "store/table.h"
 
 extern bool evs_retry_has_ids(const EvsAppend *append);
-extern bool evs_retry_find(EvsTable *table, Relation rel, TupleTableSlot *slot, EvsAppend *append,
-						   TransactionId *unfinished);
+extern bool evs_retry_find(EvsTable *table, Relation rel, EvsAppend *append, TransactionId *unfinished);
 extern void evs_retry_refuse_partial(void);
 extern void evs_retry_refuse_id(const char *detail);
 

@@ -25,6 +25,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "store/table.h"
@@ -350,6 +351,7 @@ learn(Relation rel)
 	const AttrNumber version[] = {EVS_COLUMN_STREAM, EVS_COLUMN_VERSION};
 	const AttrNumber id[] = {EVS_COLUMN_ID};
 	MemoryContext context;
+	MemoryContext caller;
 	EvsTable   *table;
 
 	check_columns(rel);
@@ -365,6 +367,11 @@ learn(Relation rel)
 	table->position_index = find_unique_index(rel, lengthof(position), position, false);
 	table->version_index = find_unique_index(rel, lengthof(version), version, false);
 	table->id_index = find_unique_index(rel, lengthof(id), id, true);
+	/* A descriptor of our own: the relcache's would be pinned by the slot. */
+	caller = MemoryContextSwitchTo(context);
+	table->probe = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
+											&TTSOpsBufferHeapTuple);
+	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, TopMemoryContext);
 	return table;
 }

@@ -41,6 +41,7 @@ typedef struct EvsTable
 	Oid			version_index;	/* unique on (stream, version) */
 	Oid			id_index;		/* unique on id where there is one */
 	char	   *name;			/* qualified and quoted */
+	TupleTableSlot *probe;		/* buffer slot for looking at single rows; empty between uses */
 	struct EvsWriter *writers[2];	/* kept state of inserting, through SPI and directly, or NULL */
 	List	   *plans;			/* of statements over it; private to table.c */
 	MemoryContext context;		/* holds this struct and what it points to */

@@ -53,9 +53,10 @@ tags_column(const Datum *values, const bool *nulls)
 
 /* Take the stripes of a row, to the end of the transaction, and learn its stream's last version. */
 static EvsVersion
-lock_and_look(Relation rel, Relation index, TupleTableSlot *slot, const text *stream,
-			  const text *type, ArrayType *tags)
+lock_and_look(Relation rel, EvsTable *table, const text *stream, const text *type, ArrayType *tags)
 {
+	Relation	index = index_open(table->version_index, AccessShareLock);
+	EvsVersion	last;
 	EvsStripes	stripes;
 
 	evs_stripes_init(&stripes, RelationGetRelid(rel));
@@ -64,15 +65,16 @@ lock_and_look(Relation rel, Relation index, TupleTableSlot *slot, const text *st
 	for (;;)
 	{
 		TransactionId unfinished = InvalidTransactionId;
-		EvsVersion	last;
 
 		evs_stripes_take(&stripes);
-		last = evs_stream_newest(rel, index, slot, stream, &unfinished);
+		last = evs_stream_newest(rel, index, table->probe, stream, &unfinished);
 		if (!TransactionIdIsValid(unfinished))
-			return last;
+			break;
 		evs_stripes_give_back(&stripes);
 		XactLockTableWait(unfinished, rel, NULL, XLTW_None);
 	}
+	index_close(index, NoLock);
+	return last;
 }
 
 /* Give the row its version, position and time. */
@@ -80,13 +82,9 @@ static void
 fill_in(Relation rel, EvsTable *table, Datum *values, bool *nulls)
 {
 	text	   *stream = text_column(values, nulls, EVS_COLUMN_STREAM);
-	ArrayType  *tags = tags_column(values, nulls);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsBufferHeapTuple);
-	Relation	index = index_open(table->version_index, AccessShareLock);
-	EvsVersion	last = lock_and_look(rel, index, slot, stream, text_column(values, nulls, EVS_COLUMN_TYPE), tags);
+	EvsVersion	last = lock_and_look(rel, table, stream, text_column(values, nulls, EVS_COLUMN_TYPE),
+									 tags_column(values, nulls));
 
-	index_close(index, NoLock);
-	ExecDropSingleTupleTableSlot(slot);
 	if (!nulls[EVS_COLUMN_VERSION - 1])
 	{
 		EvsVersion	given = DatumGetInt64(values[EVS_COLUMN_VERSION - 1]);

@@ -71,6 +71,18 @@ for my $session ([ 'a session from before', $early ], [ 'a new session', $late ]
 $early->quit;
 $late->quit;
 
+# A long stream that statistics know nothing of: its tail is still a few pages.
+$node->safe_psql('postgres', q{SELECT evstore.create_event_table('fresh'); SELECT evstore.append('one', batch(10000), event_table => 'fresh')});
+for my $tail (
+	q{SELECT FROM evstore.read_stream('one', max_count => 10, backwards => true, event_table => 'fresh')},
+	q{SELECT FROM evstore.read_stream('one', from_version => 9990, event_table => 'fresh')},
+	q{SELECT evstore.stream_version('one', event_table => 'fresh')})
+{
+	(my $quoted = $tail) =~ s/'/''/g;
+	my $pages = $node->safe_psql('postgres', "SELECT FROM pages('$quoted'); SELECT pages('$quoted')");
+	cmp_ok($pages =~ s/^\s+//r, '<', 50, "without statistics: $tail");
+}
+
 # Ten thousand events a call through the executor's INSERT.
 $node->safe_psql('postgres', q{SELECT evstore.create_event_table('checked'); ALTER TABLE checked ADD CHECK (type <> '')});
 is($node->safe_psql('postgres', q{
