@@ -4,24 +4,17 @@
 
 # Measure one variant: script, synchronous_commit, clients, turn. One client's run is sampled by its CPU as well.
 append_variant() {
-	local script=$1 sync=$2 clients=$3 turn=$4 events=1 tps before used
-	case $script in *ten*) events=10 ;; esac
-	before=$(backend_cpu)
-	tps=$(tps_of "$script" "$clients" "$sync")
-	sample "$script-$sync-$clients" "$turn" "$(scaled "$tps" $events)"
-	if [ "$sync-$clients" = off-1 ]; then
-		wait_clients 0
-		used=$(awk "BEGIN { print $(backend_cpu) - $before }")
-		sample "cpu-$script" "$turn" "$(scaled "$used" 1e6 "$(scaled "$tps" $((BENCH_SECONDS * events)))")"
-	fi
+	local script=$1 sync=$2 clients=$3 turn=$4 how=sample_rate_of
+	[ "$sync-$clients" != off-1 ] || how=sample_rate_and_cpu_of
+	$how "$script-$sync-$clients" "$turn" "$script" "$clients" "$sync"
 }
 
-# Measure one cell of the grid, all its variants in turn, as many seconds of each as were asked for: synchronous_commit, clients.
+# Measure one cell of the grid, all its variants in turn: synchronous_commit, clients.
 append_cell() {
-	local sync=$1 clients=$2 turns=$((BENCH_ROUNDS * BENCH_SECONDS)) turn script
+	local sync=$1 clients=$2 turn script
 	local BENCH_SECONDS=1
 	fresh_tables
-	for ((turn = 1; turn <= turns; turn++)); do
+	for ((turn = 1; turn <= BENCH_TURNS; turn++)); do
 		for script in commit_only insert_new append_new insert_any append_any insert_events \
 			insert_ten append_ten append_ten_rows; do
 			append_variant $script "$sync" "$clients" $turn
@@ -46,15 +39,15 @@ append_rows() {
 # Announce the rows of CPU time, which a busy machine disturbs less than it does the rates.
 append_cpu_rows() {
 	local unit="us/event"
-	row cpu-commit_only "server CPU: commit with WAL, no table" "$unit"
-	row cpu-insert_new "server CPU, 1 event: bare INSERT, new stream" "$unit"
-	row cpu-append_new "server CPU, 1 event: append, new stream, version 0" "$unit" cpu-insert_new
-	row cpu-insert_events "server CPU, 1 event: INSERT by the trigger, new stream" "$unit" cpu-insert_new
-	row cpu-insert_any "server CPU, 1 event: bare INSERT, 10,000 streams" "$unit"
-	row cpu-append_any "server CPU, 1 event: append, 10,000 streams, any version" "$unit" cpu-insert_any
-	row cpu-insert_ten "server CPU, 10 events: bare INSERT of ten rows" "$unit"
-	row cpu-append_ten "server CPU, 10 events: append of events(jsonb)" "$unit" cpu-insert_ten
-	row cpu-append_ten_rows "server CPU, 10 events: append of an array of rows" "$unit" cpu-insert_ten
+	row cpu-commit_only-off-1 "server CPU: commit with WAL, no table" "$unit"
+	row cpu-insert_new-off-1 "server CPU, 1 event: bare INSERT, new stream" "$unit"
+	row cpu-append_new-off-1 "server CPU, 1 event: append, new stream, version 0" "$unit" cpu-insert_new-off-1
+	row cpu-insert_events-off-1 "server CPU, 1 event: INSERT by the trigger, new stream" "$unit" cpu-insert_new-off-1
+	row cpu-insert_any-off-1 "server CPU, 1 event: bare INSERT, 10,000 streams" "$unit"
+	row cpu-append_any-off-1 "server CPU, 1 event: append, 10,000 streams, any version" "$unit" cpu-insert_any-off-1
+	row cpu-insert_ten-off-1 "server CPU, 10 events: bare INSERT of ten rows" "$unit"
+	row cpu-append_ten-off-1 "server CPU, 10 events: append of events(jsonb)" "$unit" cpu-insert_ten-off-1
+	row cpu-append_ten_rows-off-1 "server CPU, 10 events: append of an array of rows" "$unit" cpu-insert_ten-off-1
 }
 
 # The section.
@@ -62,7 +55,7 @@ section_append() {
 	local sync clients name
 	for sync in on off; do
 		for clients in $BENCH_CLIENTS; do
-			name="$([ $sync = on ] && echo fsync || echo async), $clients client$([ "$clients" = 1 ] || echo s)"
+			name=$(cell_name $sync "$clients")
 			append_rows $sync "$clients" "$name"
 			say " $name"
 			append_cell $sync "$clients"

@@ -1,11 +1,6 @@
 # Loading in bulk: COPY and a thousand events a call, the bytes an event takes
 # on disk and in the WAL.
 
-# Print the WAL position, in bytes.
-wal_bytes() {
-	sql -c "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
-}
-
 # Load the file into a table: sample the speed, bytes on disk and bytes of WAL under the table's name: table, round.
 bulk_copy() {
 	local table=$1 round=$2 wal seconds

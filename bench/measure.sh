@@ -3,13 +3,15 @@
 # A sample is one line "key round value" in $samples; a row of the table is one
 # line "key|label|unit|base|target" in $rows. A row whose base is another key
 # gets a ratio: the median over the rounds of value/base value, each pair from
-# the same round.
+# the same round. A base "/key" turns the ratio round: base value/value.
 
 samples=$BENCH_DIR/samples
 rows=$BENCH_DIR/rows
+notes=$BENCH_DIR/notes
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : > "$samples"
 : > "$rows"
+: > "$notes"
 
 # About 250 bytes as jsonb, the same for everyone who stores it.
 order='{"order": 10248, "customer": "VINET", "region": "west", "amount": 440.25, "currency": "EUR", "lines": [{"sku": "queso-cabrales", "qty": 12, "price": 14.0}, {"sku": "mee-hokkien", "qty": 10, "price": 9.8}], "ship_to": "59 rue de l Abbaye, Reims"}'
@@ -46,17 +48,54 @@ seconds_of() {
 	EOF
 }
 
-# Print transactions per second of a pgbench script: script, clients, synchronous_commit, more pgbench arguments.
-tps_of() {
+# Print what a cell of the grid is called: synchronous_commit, clients.
+cell_name() {
+	echo "$([ "$1" = on ] && echo fsync || echo async), $2 client$([ "$2" = 1 ] || echo s)"
+}
+
+# Run a pgbench script and print what pgbench says: script, clients, synchronous_commit, more pgbench arguments.
+pgbench_log() {
 	local script=$1 clients=$2 sync=$3 log
 	shift 3
 	log=$(PGOPTIONS="-c synchronous_commit=$sync" pgbench -n -M prepared -c "$clients" \
-		-j $((clients < 2 ? 1 : 2)) -T "$BENCH_SECONDS" -f "$here/sql/$script.sql" \
+		-j $((clients < 2 ? 1 : 2)) -f "$here/sql/$script.sql" \
 		-D data="$order" -D ten="$ten" -D n="$(next_run)" "$@" 2>&1) || {
 		echo "$log" >&2
 		return 1
 	}
-	awk '/^tps = / { print $3 }' <<< "$log"
+	echo "$log"
+}
+
+# Print transactions per second of a pgbench script: as pgbench_log.
+tps_of() {
+	pgbench_log "$@" -T "$BENCH_SECONDS" | awk '/^tps = / { print $3 }'
+}
+
+# Print how many events a transaction of a script appends.
+events_of() {
+	case $1 in
+		*thousand*) echo 1000 ;;
+		*ten*) echo 10 ;;
+		*) echo 1 ;;
+	esac
+}
+
+# Sample a script's events per second: key, turn, then as tps_of.
+sample_rate_of() {
+	local key=$1 turn=$2
+	shift 2
+	sample "$key" "$turn" "$(scaled "$(tps_of "$@")" "$(events_of "$1")")"
+}
+
+# Sample a script's events per second and, under cpu-key, the microseconds of server CPU an event takes: as sample_rate_of.
+sample_rate_and_cpu_of() {
+	local before
+	wait_backends
+	before=$(backend_cpu)
+	sample_rate_of "$@"
+	wait_backends
+	sample "cpu-$1" "$2" "$(awk -v before="$before" -v after="$(backend_cpu)" -v events="$(scaled "$(sampled "$1" "$2")" "$BENCH_SECONDS")" \
+		'BEGIN { printf "%.6g", (after - before) * 1e6 / events }')"
 }
 
 # Wait until as many pgbench clients are connected as said, or stop.
@@ -69,9 +108,25 @@ wait_clients() {
 	die "there are not $1 pgbench clients after 10 seconds"
 }
 
+# Wait until every client's backend has ended and the postmaster has counted its CPU time, or stop.
+wait_backends() {
+	local tries left
+	for ((tries = 0; tries < 500; tries++)); do
+		left=$(ps --ppid "$postmaster" -o stat=,args= | awk '/^Z|\[(local|postgres)\]/')
+		[ -n "$left" ] || return 0
+		sleep 0.02
+	done
+	die "there are clients' backends after 10 seconds"
+}
+
 # Print the seconds of CPU that the server's finished backends have used.
 backend_cpu() {
 	awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($14 + $15) / hz }' "/proc/$postmaster/stat"
+}
+
+# Print the WAL position, in bytes.
+wal_bytes() {
+	sql -c "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
 }
 
 # Print a number that is far above that of the run before: where a run's own counters start.
@@ -89,9 +144,25 @@ sample() {
 	say "  round $2  $1: $3"
 }
 
-# Announce a row of the table: key, label, unit, key of the base ("" for none), target ("" for none).
+# Print a sample that was kept: key, round.
+sampled() {
+	awk -v key="$1" -v round="$2" '$1 == key && $2 == round { print $3 }' "$samples"
+}
+
+# Print the median of a key's samples: key.
+median_of() {
+	awk -v key="$1" '$1 == key { print $3 }' "$samples" | quantile 0.5
+}
+
+# Announce a row of the table: key, label, unit, key of the base ("" for none, /key for base/value), target ("" for none).
 row() {
 	echo "$1|$2|$3|${4:-}|${5:-}" >> "$rows"
+}
+
+# Say what was left out and why, here and above the table.
+skip() {
+	say "skipped: $*"
+	echo "skipped: $*" >> "$notes"
 }
 
 # Print value * factor / divisor, or nothing if the value is none.

@@ -42,13 +42,14 @@ FNR == NR { value[$1, $2] = $3; if ($2 > rounds) rounds = $2; next }
 
 {
 	split($0, f, "|")
+	turned = sub(/^\//, "", f[4])
 	n = m = 0
 	for (r = 1; r <= rounds; r++) {
 		if (!((f[1], r) in value))
 			continue
 		v[++n] = value[f[1], r]
-		if (f[4] != "" && (f[4], r) in value && value[f[4], r] > 0)
-			q[++m] = value[f[1], r] / value[f[4], r]
+		if (f[4] != "" && (f[4], r) in value && value[f[4], r] > 0 && v[n] > 0)
+			q[++m] = turned ? value[f[4], r] / v[n] : v[n] / value[f[4], r]
 	}
 	label[f[1]] = f[2]
 	if (n == 0)
@@ -62,7 +63,7 @@ FNR == NR { value[$1, $2] = $3; if ($2 > rounds) rounds = $2; next }
 		put(lines, 6, sprintf("%.2f..%.2f", q[1], q[m]))
 		of = label[f[4]]
 		sub(/.*: /, "", of)
-		put(lines, 7, of)
+		put(lines, 7, turned ? of " / this" : of)
 	}
 	put(lines, 8, f[5])
 }

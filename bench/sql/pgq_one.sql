@@ -1,0 +1,2 @@
+\set s random(1, 9000000000000000000)
+SELECT pgq.insert_event('bench', 'OrderPlaced', :data, 'order-' || :s::text, NULL, NULL, NULL);
