@@ -124,6 +124,22 @@ backend_cpu() {
 	awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($14 + $15) / hz }' "/proc/$postmaster/stat"
 }
 
+# Print the largest private memory of the given processes, in kB.
+private_kb() {
+	local pid
+	for pid in "$@"; do
+		awk '/^RssAnon:/ { print $2 }' "/proc/$pid/status" 2> /dev/null || :
+	done | sort -n | tail -1
+}
+
+# Print every tenth of a second what private_kb says, until killed.
+private_kb_forever() {
+	while :; do
+		private_kb "$@"
+		sleep 0.1
+	done
+}
+
 # Print the WAL position, in bytes.
 wal_bytes() {
 	sql -c "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
@@ -168,6 +184,11 @@ skip() {
 # Print value * factor / divisor, or nothing if the value is none.
 scaled() {
 	[ -z "$1" ] || awk -v v="$1" -v f="$2" -v d="${3:-1}" 'BEGIN { if (d > 0) printf "%.6g\n", v * f / d }'
+}
+
+# Print a whole number with commas.
+thousands() {
+	sed -E ':a; s/([0-9])([0-9]{3})(,|$)/\1,\2\3/; ta' <<< "$1"
 }
 
 # Print the given quantile (0..1) of the numbers on stdin.

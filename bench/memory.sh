@@ -6,22 +6,6 @@ worker_pids() {
 	sql -c "SELECT pid FROM pg_stat_activity WHERE backend_type = 'evstore worker' ORDER BY pid"
 }
 
-# Print the largest private memory of the given processes, in kB.
-private_kb() {
-	local pid
-	for pid in "$@"; do
-		awk '/^RssAnon:/ { print $2 }' "/proc/$pid/status" 2> /dev/null || :
-	done | sort -n | tail -1
-}
-
-# Print every tenth of a second what private_kb says, until killed.
-private_kb_forever() {
-	while :; do
-		private_kb "$@"
-		sleep 0.1
-	done
-}
-
 # Have as many projections of a quiet table as there can be workers, so that all workers run and none ends.
 keep_workers() {
 	local i
