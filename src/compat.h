@@ -91,4 +91,19 @@ typedef struct RangeTblEntry EvsPermission;
 #define EVS_QUALIFIED_NAME(string)	stringToQualifiedNameList(string)
 #endif
 
+/*
+ * 17: who holds a lock is told by one field. A prepared transaction that was
+ * recovered has its xid in place of a local transaction's number, and no
+ * process; every other holder gives InvalidTransactionId here.
+ */
+#if PG_VERSION_NUM >= 170000
+#define EVS_LOCK_RECOVERED_XID(lock) \
+	((lock)->pid == 0 && (lock)->vxid.procNumber == INVALID_PROC_NUMBER ? \
+	 (TransactionId) (lock)->vxid.localTransactionId : InvalidTransactionId)
+#else
+#define EVS_LOCK_RECOVERED_XID(lock) \
+	((lock)->pid == 0 && (lock)->backend == InvalidBackendId ? \
+	 (TransactionId) (lock)->lxid : InvalidTransactionId)
+#endif
+
 #endif							/* EVSTORE_COMPAT_H */

@@ -21,6 +21,7 @@
 #include "store/guard.h"
 #include "store/insert.h"
 #include "store/position.h"
+#include "store/prepared.h"
 #include "store/table.h"
 #include "work/launcher.h"
 #include "work/lifecycle.h"
@@ -35,6 +36,7 @@ static const EvsShmemPart *const shmem_parts[] = {
 	&evs_database_shmem,
 	&evs_wakeup_shmem,
 	&evs_position_shmem,
+	&evs_prepared_shmem,
 	&evs_generation_shmem,
 	&evs_progress_shmem,
 	&evs_process_shmem,

@@ -23,6 +23,22 @@ tell_finished(bool committed)
 			xact_subscribers[i]->finished(committed);
 }
 
+/*
+ * Tell every subscriber that the transaction goes on without this session.
+ * For those that have no part in it any more, that is its end.
+ */
+static void
+tell_prepared(void)
+{
+	for (int i = 0; i < xact_subscriber_count; i++)
+	{
+		if (xact_subscribers[i]->prepared)
+			xact_subscribers[i]->prepared();
+		else if (xact_subscribers[i]->finished)
+			xact_subscribers[i]->finished(false);
+	}
+}
+
 /* Top-level transaction callback. */
 static void
 on_xact_event(XactEvent event, void *arg)
@@ -41,12 +57,7 @@ on_xact_event(XactEvent event, void *arg)
 					xact_subscribers[i]->before_prepare();
 			break;
 		case XACT_EVENT_PREPARE:
-
-			/*
-			 * This session's part is over, and nothing that a subscriber
-			 * cares for survived before_prepare.
-			 */
-			tell_finished(false);
+			tell_prepared();
 			break;
 		default:
 			break;

@@ -8,11 +8,13 @@
 /*
  * What a module wants to hear of. Any member may be NULL. "finished" runs
  * after ProcArrayEndTransaction, on commit and on abort: it must not raise an
- * error, allocate memory or look into a catalog.
+ * error, allocate memory or look into a catalog. Nor must "prepared", which
+ * runs in its place, if there is one, when the transaction was prepared.
  */
 typedef struct EvsXactSubscriber
 {
 	void		(*before_prepare) (void);
+	void		(*prepared) (void);
 	void		(*finished) (bool committed);
 	void		(*subxact_aborted) (SubTransactionId subxact);
 } EvsXactSubscriber;

@@ -14,6 +14,7 @@
 #include "store/alter.h"
 #include "store/door.h"
 #include "store/guard.h"
+#include "store/prepared.h"
 #include "tcop/utility.h"
 #include "work/lifecycle.h"
 
@@ -59,6 +60,7 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 
 	evs_alter_check_touched();
 	evs_door_write_log();
+	evs_prepared_after_utility(pstmt->utilityStmt);
 }
 
 /* Enter the chains; called once, from _PG_init. */

@@ -33,6 +33,9 @@
  *	11. "next" is loaded from the sequence only outside recovery, and belongs
  *	   to one (database, sequence).
  *
+ * PREPARE TRANSACTION hands low over to prepared.c, where it counts until the
+ * transaction is finished.
+ *
  * next, limit and low are atomics without a lock. The keys of a database's
  * element change only under a self-exclusive lock on the sequence.
  */
@@ -54,6 +57,7 @@
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "store/position.h"
+#include "store/prepared.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -328,6 +332,9 @@ lowest_open(const DatabasePositions *positions)
 		if (shared_appenders[i].f.database == database)
 			lowest = low;
 	}
+	/* What PREPARE TRANSACTION has cleared meanwhile stands among the prepared ones. */
+	pg_memory_barrier();
+	lowest = evs_prepared_lowest(lowest);
 	pg_memory_barrier();
 	return lowest;
 }
@@ -343,8 +350,9 @@ evs_position_safe(void)
 	EvsPosition last;
 
 	evs_position_require_primary();
+	/* Of transactions from before the server's start, those that were prepared are still open. */
 	if (my_positions(false) == NULL && last_of_earlier_runs(&last))
-		return last;
+		return evs_prepared_lowest(last + 1) - 1;
 	return lowest_open(my_positions(true)) - 1;
 }
 
@@ -396,18 +404,25 @@ position_finished(bool committed)
 	evs_wakeup_ring_worker(my_appender->f.database);
 }
 
-/* A prepared transaction has no backend that could hold its low. */
+/* A prepared transaction has no backend that could hold its low: hand it over. */
 static void
 position_before_prepare(void)
 {
 	if (evs_position_mine() != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot PREPARE a transaction that has appended events")));
+		evs_prepared_add(evs_position_mine(), my_appender->f.since);
+}
+
+/* Prepared: the low counts where it was handed to, and the safe position does not move. */
+static void
+position_prepared(void)
+{
+	if (evs_position_mine() != 0)
+		pg_atomic_write_u64(&my_appender->f.low, 0);
 }
 
 const EvsXactSubscriber evs_position_xact = {
 	.before_prepare = position_before_prepare,
+	.prepared = position_prepared,
 	.finished = position_finished,
 };
 
@@ -423,7 +438,30 @@ evs_safe_position(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(evs_position_safe());
 }
 
-/* evstore._appenders(): who holds the safe position back in this database. */
+/* Add this database's prepared transactions to the rows of evstore._appenders(). */
+static void
+put_prepared(ReturnSetInfo *result)
+{
+	int			count;
+	EvsPrepared *prepared = evs_prepared_list(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[4];
+		bool		nulls[4] = {true, false, prepared[i].since == 0, false};
+
+		values[1] = Int64GetDatum(prepared[i].low);
+		values[2] = TimestampTzGetDatum(prepared[i].since);
+		values[3] = TransactionIdGetDatum(prepared[i].xid);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	pfree(prepared);
+}
+
+/*
+ * evstore._appenders(): who holds the safe position back in this database. Of
+ * the prepared transactions some may be of the past, or not prepared yet.
+ */
 Datum
 evs_appenders(PG_FUNCTION_ARGS)
 {
@@ -437,8 +475,8 @@ evs_appenders(PG_FUNCTION_ARGS)
 	{
 		Appender   *appender = &shared_appenders[i];
 		uint64		low = pg_atomic_read_u64(&appender->f.low);
-		Datum		values[3];
-		bool		nulls[3] = {false, false, false};
+		Datum		values[4];
+		bool		nulls[4] = {false, false, false, true};
 
 		pg_read_barrier();
 		if (low == 0 || appender->f.database != database)
@@ -448,5 +486,6 @@ evs_appenders(PG_FUNCTION_ARGS)
 		values[2] = TimestampTzGetDatum(appender->f.since);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	put_prepared(result);
 	return (Datum) 0;
 }

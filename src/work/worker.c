@@ -230,14 +230,14 @@ evs_worker_main(Datum arg)
 		{
 			evs_wakeup_listen(slot, EVS_BELL_WORKER(number));
 			listening = true;
+			if (safe == 0)
+				known_safe = look_for_work(&sequence);
 		}
 		else
 		{
 			evs_loop_sleep(next_retry, wait_event);
 			evs_wakeup_unlisten();
 			listening = false;
-			if (evs_position_peek(sequence) == 0)
-				known_safe = look_for_work(&sequence);
 		}
 	}
 }

@@ -139,13 +139,6 @@ SELECT version FROM evstore.append('order-1', evstore.events('[{"type": "OrderSh
 \echo :SQLSTATE
 ROLLBACK;
 
--- a transaction that is to outlive its session: not with events in it
-BEGIN;
-SELECT version FROM evstore.append('prepared-1', 'OrderPlaced', '{}');
-PREPARE TRANSACTION 'regress_append_errors';
-\echo :SQLSTATE
-SELECT count(*) FROM pg_prepared_xacts WHERE gid = 'regress_append_errors';
-
 -- In a transaction, the failed call alone is undone, whatever came before it.
 BEGIN;
 SELECT version FROM evstore.append('undone-1', 'OrderPlaced', '{}');
