@@ -22,6 +22,7 @@
 #include "store/insert.h"
 #include "store/position.h"
 #include "store/prepared.h"
+#include "store/restore.h"
 #include "store/table.h"
 #include "work/launcher.h"
 #include "work/lifecycle.h"
@@ -46,6 +47,7 @@ static const EvsShmemPart *const shmem_parts[] = {
 /* Who hears of a transaction's end, and in which order: positions are freed first. */
 static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_position_xact,
+	&evs_restore_xact,
 	&evs_table_xact,
 	&evs_insert_xact,
 	&evs_guard_xact,

@@ -51,6 +51,11 @@ on_xact_event(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 			tell_finished(false);
 			break;
+		case XACT_EVENT_PRE_COMMIT:
+			for (int i = 0; i < xact_subscriber_count; i++)
+				if (xact_subscribers[i]->before_commit)
+					xact_subscribers[i]->before_commit();
+			break;
 		case XACT_EVENT_PRE_PREPARE:
 			for (int i = 0; i < xact_subscriber_count; i++)
 				if (xact_subscribers[i]->before_prepare)

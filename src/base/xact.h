@@ -13,6 +13,7 @@
  */
 typedef struct EvsXactSubscriber
 {
+	void		(*before_commit) (void);
 	void		(*before_prepare) (void);
 	void		(*prepared) (void);
 	void		(*finished) (bool committed);

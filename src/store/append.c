@@ -135,6 +135,10 @@ want_stripes(EvsStripes *stripes, const EvsAppend *appends, int count, const Evs
 		if (append->stream)
 			evs_stripes_want(stripes, EVS_STRIPE_STREAM, append->count > 0 ? EVS_STRIPE_ADD : EVS_STRIPE_CHECK,
 							 VARDATA_ANY(append->stream), VARSIZE_ANY_EXHDR(append->stream));
+		else if (append->events[0].id)
+			/* No stream keeps two retries apart: let the id do it. */
+			evs_stripes_want(stripes, EVS_STRIPE_STREAM, EVS_STRIPE_ADD,
+							 (const char *) append->events[0].id, sizeof(pg_uuid_t));
 		for (int j = 0; j < append->count; j++)
 			evs_append_want_stripes(stripes, append->events[j].type, append->events[j].tags);
 	}

@@ -41,15 +41,12 @@
  */
 #include "evstore.h"
 
-#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/catalog.h"
 #include "base/database.h"
 #include "base/settings.h"
 #include "base/wakeup.h"
-#include "catalog/pg_sequence.h"
-#include "commands/sequence.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -58,8 +55,7 @@
 #include "storage/proc.h"
 #include "store/position.h"
 #include "store/prepared.h"
-#include "utils/builtins.h"
-#include "utils/syscache.h"
+#include "store/sequence.h"
 #include "utils/timestamp.h"
 
 /* One a database slot. */
@@ -89,6 +85,10 @@ static Appender *shared_appenders = NULL;
 
 static Appender *my_appender = NULL;	/* set at this backend's first append */
 
+/* Of positions that are given from outside, see evs_position_hold(). */
+static uint64 given_highest = 0;	/* of this transaction, 0 where next has passed them */
+static uint64 held_limit = 0;	/* the limit while they are held; valid until then */
+
 /* Size of this area. */
 static Size
 position_size(void)
@@ -117,36 +117,6 @@ position_attach(void *area, bool fresh)
 
 const EvsShmemPart evs_position_shmem = {"evstore positions", position_size, position_attach};
 
-/* How many positions one nextval reserves. */
-static int64
-range_length(Oid sequence)
-{
-	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
-	int64		length;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for sequence %u", sequence);
-	length = ((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement;
-	ReleaseSysCache(tuple);
-	return length;
-}
-
-/*
- * Reserve the next range and return its first position. When the sequence
- * logged a new value, that record is flushed before anybody can use the range
- * (invariant 1): under asynchronous commit nothing else would flush it.
- */
-static uint64
-reserve_range(Oid sequence)
-{
-	XLogRecPtr	before = XactLastRecEnd;
-	int64		first = nextval_internal(sequence, false);
-
-	if (XactLastRecEnd != before)
-		XLogFlush(XactLastRecEnd);
-	return first;
-}
-
 /* Start handing out positions of this database, if nobody has since the server's start. */
 static void
 load_positions(DatabasePositions *positions, Oid sequence)
@@ -154,12 +124,13 @@ load_positions(DatabasePositions *positions, Oid sequence)
 	LockRelationOid(sequence, ShareUpdateExclusiveLock);
 	if (positions->database != MyDatabaseId || positions->sequence != sequence)
 	{
-		uint64		first = reserve_range(sequence);
+		uint64		end;
+		uint64		first = evs_sequence_reserve(sequence, &end);
 
 		/* Nobody may take the old numbers for the new sequence's. */
 		positions->sequence = InvalidOid;
 		pg_write_barrier();
-		pg_atomic_write_u64(&positions->limit, first + range_length(sequence) - 1);
+		pg_atomic_write_u64(&positions->limit, end);
 		pg_atomic_write_u64(&positions->next, first);
 		positions->database = MyDatabaseId;
 		pg_write_barrier();
@@ -190,38 +161,60 @@ my_positions(bool load)
 }
 
 /*
+ * Let positions go on beyond those that this transaction was given from outside.
+ * The sequence first: whoever is let in by next must find it there.
+ */
+static void
+pass_given(DatabasePositions *positions)
+{
+	uint64		next = pg_atomic_read_u64(&positions->next);
+
+	if (given_highest == 0)
+		return;
+	if (evs_sequence_last(positions->sequence) < given_highest)
+		evs_sequence_move(positions->sequence, given_highest);
+	while (next <= given_highest)
+		if (pg_atomic_compare_exchange_u64(&positions->next, &next, given_highest + 1))
+			break;
+	given_highest = 0;
+}
+
+/*
  * Raise the limit until "count" positions from next are reserved. Ranges
  * usually follow each other without a gap. Where they do not (somebody moved
  * the sequence forward), next jumps over the gap before the limit rises, so
- * that nobody is given a position in between.
+ * that nobody is given a position in between. A sequence that stands behind
+ * (somebody moved it backwards) is put right.
  */
 static void
 reserve(DatabasePositions *positions, int count)
 {
-	LockRelationOid(positions->sequence, ShareUpdateExclusiveLock);
+	Oid			sequence = positions->sequence;
+
+	LockRelationOid(sequence, ShareUpdateExclusiveLock);
+	pass_given(positions);
 	for (;;)
 	{
 		uint64		next = pg_atomic_read_u64(&positions->next);
 		uint64		limit = pg_atomic_read_u64(&positions->limit);
 		uint64		first;
+		uint64		end;
 
 		if (next + count - 1 <= limit)
 			break;
 
-		first = reserve_range(positions->sequence);
-		if (first <= limit)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("sequence \"evstore.position_sequence\" was moved backwards"),
-					 errdetail("It yields %llu, but positions up to %llu are reserved.",
-							   (unsigned long long) first, (unsigned long long) limit),
-					 errhint("Set it to %llu with setval().", (unsigned long long) limit)));
+		first = evs_sequence_reserve(sequence, &end);
+		if (first <= limit || end < next)
+		{
+			evs_sequence_move(sequence, Max(limit, next - 1));
+			continue;
+		}
 		while (first > limit + 1 && next < first)
 			if (pg_atomic_compare_exchange_u64(&positions->next, &next, first))
 				break;
-		pg_atomic_write_u64(&positions->limit, first + range_length(positions->sequence) - 1);
+		pg_atomic_write_u64(&positions->limit, end);
 	}
-	UnlockRelationOid(positions->sequence, ShareUpdateExclusiveLock);
+	UnlockRelationOid(sequence, ShareUpdateExclusiveLock);
 }
 
 /* This backend holds nothing any more; also at its exit. */
@@ -274,6 +267,60 @@ evs_position_allocate(int count)
 }
 
 /*
+ * From now until the calling transaction ends, nobody else is handed a
+ * position: what is left of the reserved range is taken away, and who would
+ * reserve another waits. Returns the last position handed out before: all
+ * beyond it are free for the caller to choose among. To be called again, with
+ * the last answer, before each choice, since the transaction itself may have
+ * appended meanwhile; with EVS_POSITION_NOT_HELD at first. Should a
+ * subtransaction that held them be rolled back, they are not held any more.
+ */
+EvsPosition
+evs_position_hold(EvsPosition held)
+{
+	DatabasePositions *positions = my_positions(true);
+	uint64		next;
+	uint64		limit;
+
+	if (held == EVS_POSITION_NOT_HELD)
+	{
+		register_appender(positions);
+		LockRelationOid(positions->sequence, ShareUpdateExclusiveLock);
+	}
+	limit = pg_atomic_read_u64(&positions->limit);
+	if (held != EVS_POSITION_NOT_HELD && limit == held_limit)
+		return held;
+
+	next = pg_atomic_read_u64(&positions->next);
+	while (next <= limit)
+		if (pg_atomic_compare_exchange_u64(&positions->next, &next, limit + 1))
+			break;
+	held_limit = limit;
+	return next - 1;
+}
+
+/* A position was chosen, while they are held: those handed out later go beyond it. */
+void
+evs_position_choose(EvsPosition position)
+{
+	given_highest = Max(given_highest, (uint64) position);
+}
+
+/*
+ * All positions are chosen: others can go on beyond them, at once (release) or
+ * when the transaction ends.
+ */
+void
+evs_position_chosen(bool release)
+{
+	DatabasePositions *positions = my_positions(true);
+
+	pass_given(positions);
+	if (release)
+		UnlockRelationOid(positions->sequence, ShareUpdateExclusiveLock);
+}
+
+/*
  * The last position reserved, where none was handed out since the server's
  * start; false if this has changed meanwhile. Under the lock, nobody stands
  * between reserving a first range and publishing it: whatever is handed out
@@ -284,20 +331,11 @@ last_of_earlier_runs(EvsPosition *last)
 {
 	Oid			sequence = evs_catalog()->position_sequence;
 	bool		unloaded;
-	LOCAL_FCINFO(fcinfo, 1);
 
 	LockRelationOid(sequence, ShareUpdateExclusiveLock);
 	unloaded = my_positions(false) == NULL;
 	if (unloaded)
-	{
-		Datum		first;
-
-		InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-		fcinfo->args[0].value = ObjectIdGetDatum(sequence);
-		fcinfo->args[0].isnull = false;
-		first = pg_sequence_last_value(fcinfo);
-		*last = fcinfo->isnull ? 0 : DatumGetInt64(first) + range_length(sequence) - 1;
-	}
+		*last = evs_sequence_last(sequence);
 	UnlockRelationOid(sequence, ShareUpdateExclusiveLock);
 	return unloaded;
 }
@@ -398,6 +436,7 @@ evs_position_mine(void)
 static void
 position_finished(bool committed)
 {
+	given_highest = 0;
 	if (evs_position_mine() == 0)
 		return;
 	pg_atomic_write_u64(&my_appender->f.low, 0);

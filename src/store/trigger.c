@@ -3,8 +3,9 @@
  *		Plain INSERT and COPY: the same rules as append(), row by row.
  *
  * The BEFORE INSERT trigger fills in what append() would have. Here the row
- * reaches the index only after we return, so all stripes are kept until
- * the transaction ends.
+ * reaches the index only after we return, so all stripes are kept until the
+ * transaction ends. A row that comes with a position is a restored event
+ * (restore.c), unless append() itself made it (insert.c).
  */
 #include "evstore.h"
 
@@ -19,23 +20,13 @@
 #include "store/event.h"
 #include "store/insert.h"
 #include "store/position.h"
+#include "store/restore.h"
 #include "store/stream.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/array.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
-
-/* Refuse a value for a column that only evstore fills. */
-static void
-refuse_given(const bool *nulls, int column, const char *name)
-{
-	if (!nulls[column - 1])
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("column \"%s\" is filled by evstore", name),
-				 errhint("Leave the column out of the INSERT or COPY.")));
-}
 
 /* A text column of the row, NULL if it is null. */
 static text *
@@ -75,6 +66,19 @@ lock_and_look(Relation rel, EvsTable *table, const text *stream, const text *typ
 	}
 	index_close(index, NoLock);
 	return last;
+}
+
+/* Refuse a row that lacks what every event has. */
+static void
+check_event(const Datum *values, const bool *nulls)
+{
+	evs_event_check_type(text_column(values, nulls, EVS_COLUMN_TYPE));
+	evs_event_check_tags(tags_column(values, nulls));
+	if (nulls[EVS_COLUMN_DATA - 1])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("event data must not be null"),
+				 errhint("An event without data has the data {}.")));
 }
 
 /* Give the row its version, position and time. */
@@ -142,17 +146,27 @@ evs_insert_trigger(PG_FUNCTION_ARGS)
 	}
 
 	evs_append_require_writable();
-	refuse_given(nulls, EVS_COLUMN_POSITION, "position");
-	refuse_given(nulls, EVS_COLUMN_RECORDED_AT, "recorded_at");
-	evs_event_check_stream(text_column(values, nulls, EVS_COLUMN_STREAM));
-	evs_event_check_type(text_column(values, nulls, EVS_COLUMN_TYPE));
-	evs_event_check_tags(tags_column(values, nulls));
-	if (nulls[EVS_COLUMN_DATA - 1])
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("event data must not be null"),
-				 errhint("An event without data has the data {}.")));
+	if (!nulls[EVS_COLUMN_POSITION - 1])
+	{
+		EvsStripes	stripes;
 
+		check_event(values, nulls);
+		/* A condition must see restored events as well. */
+		evs_stripes_init(&stripes, RelationGetRelid(rel));
+		evs_append_want_stripes(&stripes, text_column(values, nulls, EVS_COLUMN_TYPE), tags_column(values, nulls));
+		evs_stripes_take(&stripes);
+		evs_restore_row(rel, table, values, nulls);
+		evs_table_close(rel);
+		return PointerGetDatum(row);
+	}
+
+	if (!nulls[EVS_COLUMN_RECORDED_AT - 1])
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" is filled by evstore", "recorded_at"),
+				 errhint("Leave the column out of the INSERT or COPY. Only an event that is restored has its time, and its position.")));
+	evs_event_check_stream(text_column(values, nulls, EVS_COLUMN_STREAM));
+	check_event(values, nulls);
 	fill_in(rel, table, values, nulls);
 	evs_table_close(rel);
 	return PointerGetDatum(heap_form_tuple(desc, values, nulls));
