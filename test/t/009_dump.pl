@@ -1,5 +1,6 @@
-# pg_dump and restore into a new database, as plain SQL through psql and from
-# an archive through parallel pg_restore.  Workers of the new database start as
+# pg_dump and restore into a new database, as plain SQL through psql, from an
+# archive or a directory through parallel pg_restore, and the schema first and
+# the data alone later.  Workers of the new database start as
 # soon as the extension is there, while the tables are still being filled: they
 # must not touch anything before it is whole.  A query projection goes on by
 # itself when it is; a statement projection waits until it is told to.
@@ -7,6 +8,8 @@
 # To make that hard, the projections of the source lag when it is dumped, so
 # that the new database's workers have work to do from the first moment; and in
 # one of the restores the events come last, after everything else is in place.
+# Where the data come alone, they meet the triggers of the event tables: every
+# row is a restored event, and all must come in one transaction.
 
 use strict;
 use warnings;
@@ -45,6 +48,7 @@ $node->safe_psql('postgres', q{SELECT evstore.append('entry-2', 'Kept', '{}', ev
 my $dump = $node->basedir . '/dump';
 $node->command_ok([ 'pg_dump', '-Fp', '-f', "$dump.sql", 'postgres' ], 'pg_dump, plain');
 $node->command_ok([ 'pg_dump', '-Fc', '-f', "$dump.archive", 'postgres' ], 'pg_dump, custom');
+$node->command_ok([ 'pg_dump', '-Fd', '-j2', '-f', "$dump.directory", 'postgres' ], 'pg_dump, parallel, to a directory');
 $holder->query_safe('COMMIT');
 $holder->quit;
 
@@ -82,6 +86,10 @@ my @ways = (
 	[ psql => [ @psql, 'psql' ] ],
 	[ single_transaction => [ @psql, 'single_transaction', '-1' ] ],
 	[ pg_restore => [ @pg_restore, 'pg_restore', '-j2' ] ],
+	[ directory => [ 'pg_restore', '-e', "$dump.directory", '-j2', '-d', 'directory' ] ],
+	[   data_only => [ @pg_restore, 'data_only', '--schema-only' ],
+		sub { process_pid($node, 'manager', 'data_only') },
+		[ @pg_restore, 'data_only', '--data-only', '--single-transaction' ] ],
 	[   in_two_parts => [ @pg_restore, 'in_two_parts', '-L', "$dump.first" ],
 		\&wait_for_attempt,
 		[ @pg_restore, 'in_two_parts', '-L', "$dump.second" ] ]);
