@@ -106,4 +106,11 @@ typedef struct RangeTblEntry EvsPermission;
 	 (TransactionId) (lock)->lxid : InvalidTransactionId)
 #endif
 
+/* 18: a query is never run a second time, and need not say so. */
+#if PG_VERSION_NUM >= 180000
+#define EVS_EXECUTOR_RUN(query)	ExecutorRun((query), ForwardScanDirection, 0)
+#else
+#define EVS_EXECUTOR_RUN(query)	ExecutorRun((query), ForwardScanDirection, 0, true)
+#endif
+
 #endif							/* EVSTORE_COMPAT_H */

@@ -76,6 +76,9 @@ evs_catalog_find(void)
 	found.new_event_type = find_type(found.schema, "new_event");
 	found.insert_function = find_function(found.schema, "_insert");
 	found.guard_function = find_function(found.schema, "_guard");
+	/* What guards nothing may be missing: DROP SCHEMA ... CASCADE drops one after the other, and asks. */
+	found.batch_from_function = find_function(found.schema, "_batch_from");
+	found.batch_to_function = find_function(found.schema, "_batch_to");
 	if (!OidIsValid(found.position_sequence) ||
 		!OidIsValid(found.event_type) || !OidIsValid(found.new_event_type) ||
 		!OidIsValid(found.insert_function) || !OidIsValid(found.guard_function))

@@ -15,7 +15,8 @@
  *
  * Small batches use a plan kept from one to the next, made for the primary key
  * and immune to statistics that were gathered when the table was small. Big
- * ones, when catching up, are planned each time for what they span.
+ * ones, when catching up, are planned each time for what they span; those of a
+ * query go by way of catchup.c.
  */
 #include "evstore.h"
 
@@ -29,6 +30,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "project/batch.h"
+#include "project/catchup.h"
 #include "project/checkpoint.h"
 #include "store/table.h"
 #include "utils/acl.h"
@@ -74,7 +76,9 @@ typedef struct KnownProjection
 	int			id;				/* hash key */
 	EvsProjection *definition;
 	char	   *sql;			/* applies the current batch */
-	char	   *read_table;		/* the name in "sql" of a query's read table, or NULL */
+	char	   *select;			/* the same in two steps, for a query: its rows in a big batch, */
+	char	   *upsert;			/* and what is done with them */
+	char	   *read_table;		/* the name in "sql" and "upsert" of a query's read table, or NULL */
 	SPIPlanPtr	small_plan;
 	MemoryContext context;
 } KnownProjection;
@@ -174,6 +178,22 @@ lock_read_table(const EvsProjection *projection)
 									  get_rel_name(projection->read_table));
 }
 
+/* Write the statements that apply a batch. */
+static void
+write_sql(KnownProjection *known)
+{
+	EvsProjection *projection = known->definition;
+
+	if (!projection->is_query)
+	{
+		known->sql = pstrdup(projection->definition);
+		return;
+	}
+	known->select = evs_projection_select(projection);
+	known->sql = evs_projection_upsert(projection, known->read_table, known->select);
+	known->upsert = evs_projection_upsert(projection, known->read_table, "SELECT * FROM " EVS_CATCHUP_ROWS);
+}
+
 /* What this worker knows of a projection; NULL if the projection is gone. */
 static KnownProjection *
 know(int id)
@@ -181,9 +201,7 @@ know(int id)
 	KnownProjection *known;
 	MemoryContext context;
 	MemoryContext caller;
-	EvsProjection *definition;
-	char	   *sql = NULL;
-	char	   *read_table = NULL;
+	KnownProjection new = {.id = id};
 
 	if (known_projections == NULL)
 	{
@@ -208,24 +226,21 @@ know(int id)
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "evstore projection", ALLOCSET_SMALL_SIZES);
 	caller = MemoryContextSwitchTo(context);
-	definition = evs_projection_load(id);
-	if (definition)
+	new.context = context;
+	new.definition = evs_projection_load(id);
+	if (new.definition)
 	{
-		read_table = lock_read_table(definition);
-		check_applicable(definition);
-		sql = evs_projection_batch_sql(definition, read_table);
+		new.read_table = lock_read_table(new.definition);
+		check_applicable(new.definition);
+		write_sql(&new);
 	}
 	MemoryContextSwitchTo(caller);
-	if (definition == NULL)
+	if (new.definition == NULL)
 		return NULL;
 
 	MemoryContextSetParent(context, TopMemoryContext);
 	known = hash_search(known_projections, &id, HASH_ENTER, NULL);
-	known->definition = definition;
-	known->sql = sql;
-	known->read_table = read_table;
-	known->small_plan = NULL;
-	known->context = context;
+	*known = new;
 	return known;
 }
 
@@ -285,33 +300,55 @@ batch_error_context(void *arg)
 			   ((EvsProjection *) arg)->name, (long long) batch_from, (long long) batch_to);
 }
 
+/* Stop if SPI could not do what it was told. */
+static void
+check_result(int result)
+{
+	if (result < 0)
+		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
+}
+
+/* Run the kept plan of a small batch. Returns how many rows the statement has written, if it says so. */
+static uint64
+run_small(KnownProjection *known)
+{
+	if (known->small_plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(known->sql, 0, NULL);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare the batch of projection \"%s\"", known->definition->name);
+		known->small_plan = plan;
+	}
+	check_result(SPI_execute_plan(known->small_plan, NULL, NULL, false, 0));
+	return SPI_processed;
+}
+
+/* Plan a big batch for what it spans, and run it. Returns the same. */
+static uint64
+run_big(KnownProjection *known)
+{
+	for (int i = 0; i < lengthof(big_settings); i++)
+		(void) set_config_option(big_settings[i][0], big_settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	if (known->definition->is_query)
+		return evs_catchup_apply(known->select, known->upsert, batch_from, batch_to);
+	check_result(SPI_execute(known->sql, false, 0));
+	return SPI_processed;
+}
+
 /* Run the statement of a projection over the batch, as its owner. Says whether it can have changed anything. */
 static bool
 run_batch_sql(KnownProjection *known)
 {
 	EvsProjection *projection = known->definition;
-	bool		small = batch_to - batch_from <= SMALL_BATCH;
 	EvsOwnerFrame frame;
-	int			result;
+	uint64		written;
 
 	evs_owner_begin(&frame, projection->owner, projection->settings);
-	for (int i = 0; !small && i < lengthof(big_settings); i++)
-		(void) set_config_option(big_settings[i][0], big_settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	if (small && known->small_plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(known->sql, 0, NULL);
-
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare the batch of projection \"%s\"", projection->name);
-		known->small_plan = plan;
-	}
-	result = small ? SPI_execute_plan(known->small_plan, NULL, NULL, false, 0)
-		: SPI_execute(known->sql, false, 0);
-	if (result < 0)
-		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
+	written = batch_to - batch_from <= SMALL_BATCH ? run_small(known) : run_big(known);
 	evs_owner_end(&frame);
-	return !projection->is_query || SPI_processed > 0;
+	return !projection->is_query || written > 0;
 }
 
 /* Apply the batch between two positions. Says whether it can have changed anything. */

@@ -295,14 +295,19 @@ evs_projection_pause(int id, bool paused)
 	note_change();
 }
 
-/* The statement that applies the current batch of a projection to its read table, by its present name. */
+/* The query of a query projection, over the current batch. */
 char *
-evs_projection_batch_sql(const EvsProjection *projection, const char *read_table)
+evs_projection_select(const EvsProjection *projection)
 {
-	if (!projection->is_query)
-		return pstrdup(projection->definition);
-	return psprintf("INSERT INTO %s AS old (%s) SELECT * FROM %s ON CONFLICT %s",
-					read_table, projection->columns, batch_view(projection->id), projection->on_conflict);
+	return psprintf("SELECT * FROM %s", batch_view(projection->id));
+}
+
+/* The statement that combines the rows of a select with the read table, by its present name. */
+char *
+evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select)
+{
+	return psprintf("INSERT INTO %s AS old (%s) %s ON CONFLICT %s",
+					read_table, projection->columns, select, projection->on_conflict);
 }
 
 /* Refuse to drop an event table that projections follow. */

@@ -35,7 +35,8 @@ extern void evs_projection_delete(const EvsProjection *projection);
 extern void evs_projection_pause(int id, bool paused);
 extern bool evs_projection_changed_here(void);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
-extern char *evs_projection_batch_sql(const EvsProjection *projection, const char *read_table);
+extern char *evs_projection_select(const EvsProjection *projection);
+extern char *evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select);
 extern void evs_projection_check_utility(Node *statement);
 extern void evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub);
 

@@ -1,0 +1,143 @@
+/*
+ * catchup.c
+ *		Applying a big batch of a query projection.
+ *
+ * A small batch is one statement, an upsert that selects from the projection's
+ * view. When many events are to be read, two things of it cost too much: every
+ * row calls the functions that know the bounds, and a statement that writes
+ * cannot be parallel. So here the query runs first, by itself, into a
+ * tuplestore, and the upsert reads that.
+ *
+ * The query is planned for this one batch, and never again. So its bounds may
+ * become constants in its tree, views that it reads included. That tree is all
+ * that is changed: a function that the query calls plans its own statements,
+ * may keep their plans, and goes on asking for the bounds.
+ *
+ * With the bounds as they are in the view, its scan could have no helpers: only
+ * this process knows them, so the functions are PARALLEL RESTRICTED.
+ */
+#include "evstore.h"
+
+#include "base/catalog.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "project/catchup.h"
+#include "tcop/tcopprot.h"
+#include "utils/plancache.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+/* What the functions evstore._batch_from() and _batch_to() return. */
+typedef struct Bounds
+{
+	EvsPosition from;
+	EvsPosition to;
+} Bounds;
+
+/* A copy of a tree, with the bounds in place of the functions that return them. */
+static Node *
+bind_bounds(Node *node, void *context)
+{
+	const Bounds *bounds = context;
+	Oid			function;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+		return (Node *) query_tree_mutator((Query *) node, bind_bounds, context, 0);
+	function = IsA(node, FuncExpr) ? ((FuncExpr *) node)->funcid : InvalidOid;
+	if (OidIsValid(function) && (function == evs_catalog()->batch_from_function ||
+								 function == evs_catalog()->batch_to_function))
+		return (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
+								  Int64GetDatum(function == evs_catalog()->batch_from_function ?
+												bounds->from : bounds->to),
+								  false, FLOAT8PASSBYVAL);
+	return expression_tree_mutator(node, bind_bounds, context);
+}
+
+/* The plan of the query for these bounds. */
+static PlannedStmt *
+plan_select(const char *select, Bounds *bounds)
+{
+	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(select));
+	List	   *queries = pg_analyze_and_rewrite_fixedparams(statement, select, NULL, 0, NULL);
+	Node	   *query = bind_bounds((Node *) linitial_node(Query, queries), bounds);
+
+	return pg_plan_query((Query *) query, select, CURSOR_OPT_PARALLEL_OK, NULL);
+}
+
+/* Run the query, and keep its rows. */
+static void
+run_select(PlannedStmt *plan, const char *select, Tuplestorestate *rows)
+{
+	DestReceiver *keep = CreateDestReceiver(DestTuplestore);
+	QueryDesc  *run;
+
+	SetTuplestoreDestReceiverParams(keep, rows, CurrentMemoryContext, false, NULL, NULL);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	run = CreateQueryDesc(plan, select, GetActiveSnapshot(), InvalidSnapshot, keep, NULL, NULL, 0);
+	ExecutorStart(run, 0);
+	EVS_EXECUTOR_RUN(run);
+	ExecutorFinish(run);
+	ExecutorEnd(run);
+	FreeQueryDesc(run);
+	PopActiveSnapshot();
+	keep->rDestroy(keep);
+}
+
+/*
+ * Prepare the upsert, and plan it now: where it cannot work, as when the read
+ * table's key is missing, no event need be read to find out.
+ */
+static SPIPlanPtr
+prepare_upsert(const char *upsert)
+{
+	SPIPlanPtr	prepared = SPI_prepare(upsert, 0, NULL);
+
+	if (prepared == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", upsert, SPI_result_code_string(SPI_result));
+	ReleaseCachedPlan(SPI_plan_get_cached_plan(prepared), NULL);
+	return prepared;
+}
+
+/*
+ * Run "select" over the batch between two positions, and "upsert" over the
+ * rows it returns, which that finds under the name EVS_CATCHUP_ROWS. Returns
+ * how many rows were written. Call inside SPI.
+ */
+uint64
+evs_catchup_apply(const char *select, const char *upsert, EvsPosition from, EvsPosition to)
+{
+	Bounds		bounds = {.from = from, .to = to};
+	PlannedStmt *plan = plan_select(select, &bounds);
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	EphemeralNamedRelationData relation = {
+		.md = {
+			.name = EVS_CATCHUP_ROWS,
+			.tupdesc = ExecCleanTypeFromTL(plan->planTree->targetlist),
+			.enrtype = ENR_NAMED_TUPLESTORE,
+			.enrtuples = plan->planTree->plan_rows,
+		},
+		.reldata = rows,
+	};
+	SPIPlanPtr	prepared;
+	int			result;
+
+	result = SPI_register_relation(&relation);
+	if (result != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the rows of a batch: %s", SPI_result_code_string(result));
+	prepared = prepare_upsert(upsert);
+	run_select(plan, select, rows);
+	result = SPI_execute_plan(prepared, NULL, NULL, false, 0);
+	if (result != SPI_OK_INSERT)
+		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
+	SPI_freeplan(prepared);
+	SPI_unregister_relation(EVS_CATCHUP_ROWS);
+	tuplestore_end(rows);
+	return SPI_processed;
+}
