@@ -33,6 +33,10 @@
  *	11. "next" is loaded from the sequence only outside recovery, and belongs
  *	   to one (database, sequence).
  *
+ * A transaction that restores events (restore.c) chooses positions beyond next,
+ * while nobody else is handed any. next passes them before it ends, and so
+ * before low is cleared: for the argument above they were taken then.
+ *
  * PREPARE TRANSACTION hands low over to prepared.c, where it counts until the
  * transaction is finished.
  *
@@ -313,8 +317,12 @@ evs_position_choose(EvsPosition position)
 void
 evs_position_chosen(bool release)
 {
-	DatabasePositions *positions = my_positions(true);
+	DatabasePositions *positions;
 
+	/* Dropped in this very transaction: there are no more positions. */
+	if (evs_catalog_find() == NULL)
+		return;
+	positions = my_positions(true);
 	pass_given(positions);
 	if (release)
 		UnlockRelationOid(positions->sequence, ShareUpdateExclusiveLock);

@@ -40,17 +40,20 @@ range_end(Oid sequence, uint64 first)
 	return first > LAST_POSITION - length ? LAST_POSITION : first + length - 1;
 }
 
-/* The last position reserved so far, 0 if none was. */
+/* The last position reserved so far, 0 if none was; whatever the caller may read. */
 uint64
 evs_sequence_last(Oid sequence)
 {
 	Datum		first;
+	EvsOwnerFrame frame;
 	LOCAL_FCINFO(fcinfo, 1);
 
+	evs_owner_begin_extension(&frame);
 	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = ObjectIdGetDatum(sequence);
 	fcinfo->args[0].isnull = false;
 	first = pg_sequence_last_value(fcinfo);
+	evs_owner_end(&frame);
 	return fcinfo->isnull ? 0 : range_end(sequence, DatumGetInt64(first));
 }
 

@@ -143,6 +143,15 @@ INSERT INTO copied :columns VALUES (:last + 100, 1, now(), 1, '', 'Step', '{}');
 INSERT INTO copied (recorded_at, stream, type, data) VALUES (now(), 'a', 'Step', '{}');
 \echo :SQLSTATE
 
+-- What the sequence says needs no right of the restorer's, nor does moving it.
+RESET ROLE;
+REVOKE SELECT ON SEQUENCE evstore.position_sequence FROM PUBLIC;
+SET ROLE regress_restorer;
+INSERT INTO events :columns VALUES (:last + 50000, 1, now(), 1, 'no-right-1', 'Step', '{}');
+RESET ROLE;
+GRANT SELECT ON SEQUENCE evstore.position_sequence TO PUBLIC;
+SET ROLE regress_restorer;
+
 -- Who: the owner, and nobody else. And even the owner does not use up all positions at once.
 \set VERBOSITY terse
 INSERT INTO events :columns VALUES (9223372036854775807, 1, now(), 1, 'far-1', 'Step', '{}');

@@ -18,6 +18,7 @@ use Test::More;
 my $node = start_node('main', streaming => 1, conf => q{
 max_prepared_transactions = 12
 max_connections = 40
+max_worker_processes = 30
 log_statement = none
 });
 make_store($node, 'postgres');
