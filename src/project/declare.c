@@ -9,16 +9,19 @@
 #include "evstore.h"
 
 #include "access/xact.h"
+#include "base/advisory.h"
 #include "base/owner.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "project/projection.h"
 #include "project/query.h"
 #include "project/statement.h"
@@ -95,6 +98,17 @@ enum
 	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_BATCH_SIZE
 };
 
+/* Have others who declare the same name wait until we have, or have not. */
+static void
+lock_name(const char *name)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0,
+						 hash_bytes((const unsigned char *) name, strlen(name)), EVS_LOCK_NAME);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
 /* Refuse a name that no projection can have. */
 static void
 check_name(const char *name)
@@ -108,6 +122,7 @@ check_name(const char *name)
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("projection name \"%s\" is too long", name),
 				 errdetail("It may have %d bytes.", NAMEDATALEN - 1)));
+	lock_name(name);
 	if (evs_projection_find(name, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),

@@ -53,6 +53,7 @@
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "base/advisory.h"
 #include "base/database.h"
 #include "base/wakeup.h"
 #include "miscadmin.h"
@@ -60,8 +61,6 @@
 #include "port/atomics.h"
 #include "storage/lock.h"
 #include "store/prepared.h"
-
-#define LOCK_CLASS	0xE6		/* users' advisory locks are of class 1 and 2, stream.c's of 0xE5 */
 
 /* The count while the array has not been made from the lock table yet. */
 #define NOT_LOADED	PG_UINT32_MAX
@@ -97,7 +96,7 @@ const EvsShmemPart evs_prepared_shmem = {"evstore prepared transactions", prepar
 static void
 lock_of(Oid database, uint64 low, LOCKTAG *tag)
 {
-	SET_LOCKTAG_ADVISORY(*tag, database, (uint32) (low >> 32), (uint32) low, LOCK_CLASS);
+	SET_LOCKTAG_ADVISORY(*tag, database, (uint32) (low >> 32), (uint32) low, EVS_LOCK_PREPARED);
 }
 
 /* Does a transaction, prepared or being prepared, still hold the entry's lock? */
@@ -147,7 +146,7 @@ load(void)
 			entry.xid = EVS_LOCK_RECOVERED_XID(lock);
 			if (!TransactionIdIsValid(entry.xid) ||
 				lock->locktag.locktag_type != LOCKTAG_ADVISORY ||
-				lock->locktag.locktag_field4 != LOCK_CLASS)
+				lock->locktag.locktag_field4 != EVS_LOCK_PREPARED)
 				continue;
 			entry.database = lock->locktag.locktag_field1;
 			entry.low = (uint64) lock->locktag.locktag_field2 << 32 | lock->locktag.locktag_field3;

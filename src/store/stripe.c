@@ -31,13 +31,12 @@
  */
 #include "evstore.h"
 
+#include "base/advisory.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/lock.h"
 #include "store/stripe.h"
-
-#define LOCK_CLASS	0xE5		/* users' advisory locks are of class 1 and 2 */
 
 /* Begin with no stripe. */
 void
@@ -111,7 +110,7 @@ change_locks(const EvsStripes *stripes, LOCKMODE (*from) (EvsStripeKind, bool, b
 				if (old_mode == new_mode)
 					continue;
 				SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, stripes->relid,
-									 kind * EVS_STRIPES + word * 64 + bit, LOCK_CLASS);
+									 kind * EVS_STRIPES + word * 64 + bit, EVS_LOCK_STRIPE);
 				/* Of two modes, the weaker is taken before the stronger is given back: nobody comes between. */
 				if (new_mode != NoLock)
 					(void) LockAcquire(&tag, new_mode, false, false);

@@ -159,6 +159,15 @@ order-$turn-3	Paid	{}
 \\.
 SELECT * FROM evstore.append('order-$turn-1', 'Placed', '{}', expected_version => 0);
 SELECT * FROM evstore.append('order-$turn-1', 'Placed', '{}', id => '$id');
+SELECT * FROM evstore.append('order-$turn-1', 'Paid', '{}', '{"by": "me"}', 1, '$id', '{a}');
+SELECT * FROM evstore.append_streams('{"(order-$turn-4,\\"{\\"\\"(Placed,{},,,)\\"\\"}\\",0)","(order-$turn-1,,2)"}');
+SELECT evstore.expect_version('order-$turn-4', 1);
+SELECT * FROM evstore.append_if(evstore.events('[{"type": "Seated", "data": {}, "tags": ["seat:$turn"]}]'),
+	'{"items": [{"tags": ["seat:$turn"]}, {"types": ["Never"]}]}', stream => 'seat-$turn');
+SELECT * FROM evstore.append_if(evstore.events('[{"type": "Seated", "data": {}, "tags": ["seat:$turn"]}]'),
+	'{"items": [{"types": ["Seated"], "tags": ["seat:$turn"]}]}', stream => 'seat-$turn');
+SELECT * FROM evstore.read_by('{"items": [{"tags": ["a"]}, {"types": ["Placed"]}]}');
+SELECT evstore.read_position();
 SELECT * FROM evstore.read_stream('order-$turn-1');
 SELECT * FROM evstore.read_stream('order-$turn-1', backwards => true);
 SELECT * FROM evstore.read_events(types => '{Paid}', categories => '{order}');
@@ -250,7 +259,7 @@ sub attack
 		"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '$db' AND backend_type = 'evstore worker'")
 	  if $when eq 'after';
 
-	my $refused = 'VE001 23505 VE005 VE005 VE005';
+	my $refused = 'VE001 VE003 VE004 VE005 VE005 VE005';
 	my $log = -s $node->logfile;
 	safe($db, $create, '', "$name: creating") if $when eq 'before';
 	safe($db, using(1), $refused, "$name: using");

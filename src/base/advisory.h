@@ -1,0 +1,13 @@
+/*
+ * advisory.h
+ *		Classes of the advisory locks that evstore takes: the last field of
+ *		their tag. Users' advisory locks are of class 1 and 2.
+ */
+#ifndef EVSTORE_ADVISORY_H
+#define EVSTORE_ADVISORY_H
+
+#define EVS_LOCK_STRIPE		0xE5	/* store/stripe.c: event table, stripe */
+#define EVS_LOCK_PREPARED	0xE6	/* store/prepared.c: the low of a prepared transaction */
+#define EVS_LOCK_NAME		0xE7	/* project/declare.c: 0, hash of a projection's name */
+
+#endif							/* EVSTORE_ADVISORY_H */
