@@ -89,9 +89,8 @@ is("@appended", join(' ', ('appended') x $clients), 'conditions on other tags do
 is(count('evstore.appenders'), $clients, 'all of them are open at once');
 is(count('pg_locks WHERE NOT granted'), '0', 'and nobody waits');
 # COPY takes part; who wants one of the tags waits for that session only
-my $file = $node->basedir . '/copied';
-append_to_file($file, "copied\tKept\t{}\t{own:0,more}\n");
-$sessions[0]->query_safe("COMMIT; BEGIN; COPY events (stream, type, data, tags) FROM '$file'");
+append_to_file($node->data_dir . '/copied', "copied\tKept\t{}\t{own:0,more}\n");
+$sessions[0]->query_safe("COMMIT; BEGIN; COPY events (stream, type, data, tags) FROM 'copied'");
 my $waiter = $node->background_psql('postgres', on_error_stop => 0);
 $waiter->query_until(qr/asked/, "\\echo asked\nSELECT evstore.append_if(one('Kept', '{more}'), tagged('more'));\n\\echo :SQLSTATE\n");
 eventually($node, 'postgres', q{SELECT count(*) FROM pg_locks WHERE NOT granted}, 'a condition on the tag of an open COPY waits', '1');
