@@ -272,9 +272,11 @@ harmful_alteration(const AlterTableCmd *action, Oid relid)
 		case AT_EnableTrigAll:
 		case AT_EnableTrigUser:
 			return "ALTER TABLE ... TRIGGER";
+		case AT_DropNotNull:
+			return evs_table_is_event_table(relid) &&
+				evs_table_needs_not_null(get_attnum(relid, action->name)) ? "ALTER COLUMN" : NULL;
 		case AT_ColumnDefault:
 		case AT_AddIdentity:
-		case AT_DropNotNull:
 			return evs_table_is_event_table(relid) &&
 				evs_guard_has_column(relid, get_attnum(relid, action->name)) ? "ALTER COLUMN" : NULL;
 		case AT_SetUnLogged:

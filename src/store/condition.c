@@ -66,6 +66,7 @@ last_match(const EvsCondition *condition, EvsTable *table)
 	if (SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
 							 false, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not check a condition over %s", table->name);
+	evs_table_check_plan(table, plan);
 	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
 	return isnull ? 0 : DatumGetInt64(last);
 }

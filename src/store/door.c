@@ -10,6 +10,7 @@
  */
 #include "evstore.h"
 
+#include "access/xact.h"
 #include "base/catalog.h"
 #include "base/errors.h"
 #include "base/owner.h"
@@ -28,6 +29,7 @@ typedef struct Note
 {
 	const char *command;
 	const char *target;
+	SubTransactionId subxact;
 } Note;
 
 static List *notes = NIL;		/* of Note, in the transaction's memory */
@@ -39,7 +41,21 @@ door_finished(bool committed)
 	notes = NIL;
 }
 
-const EvsXactSubscriber evs_door_xact = {.finished = door_finished};
+/* Likewise with its subtransaction. */
+static void
+door_subxact_aborted(SubTransactionId subxact)
+{
+	ListCell   *cell;
+
+	foreach(cell, notes)
+		if (((Note *) lfirst(cell))->subxact >= subxact)
+			notes = foreach_delete_current(notes, cell);
+}
+
+const EvsXactSubscriber evs_door_xact = {
+	.finished = door_finished,
+	.subxact_aborted = door_subxact_aborted,
+};
 
 /* Is the door open? The setting alone does not open it: it may be inherited. */
 bool
@@ -75,6 +91,7 @@ note(const char *command, const char *target)
 	made = palloc_object(Note);
 	made->command = pstrdup(command);
 	made->target = pstrdup(target);
+	made->subxact = GetCurrentSubTransactionId();
 	notes = lappend(notes, made);
 	MemoryContextSwitchTo(caller);
 }
@@ -108,7 +125,8 @@ evs_door_write_log(void)
 	Oid			types[] = {NAMEOID, TEXTOID, TEXTOID};
 	Datum		role;
 
-	if (pending == NIL)
+	/* ROLLBACK leaves no transaction to write in, and nothing to write. */
+	if (pending == NIL || !IsTransactionState())
 		return;
 	notes = NIL;
 	if (evs_catalog_find() == NULL)

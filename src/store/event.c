@@ -28,8 +28,8 @@ enum
 
 static const char *const new_event_keys[NEW_EVENT_COUNT] = {"type", "data", "metadata", "id", "tags"};
 
-/* A B-tree entry of a stream and a version has room for a name this long. */
-#define LONGEST_STREAM 2048
+/* An index entry has room for the name of a stream, or for a tag, this long. */
+#define LONGEST_NAME 2048
 
 /* Refuse a stream or type that is NULL or empty; "what" says which. */
 static void
@@ -45,17 +45,24 @@ check_name(const text *name, const char *what)
 				 errmsg("%s must not be empty", what)));
 }
 
+/* Refuse what cannot be found by an index; "what" says what it is. */
+static void
+check_indexed_name(const text *name, const char *what)
+{
+	check_name(name, what);
+	if (VARSIZE_ANY_EXHDR(name) > LONGEST_NAME)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s is too long", what),
+				 errdetail("It has %zu bytes; %d are allowed.",
+						   (size_t) VARSIZE_ANY_EXHDR(name), LONGEST_NAME)));
+}
+
 /* Refuse what cannot name a stream. */
 void
 evs_event_check_stream(const text *stream)
 {
-	check_name(stream, "stream");
-	if (VARSIZE_ANY_EXHDR(stream) > LONGEST_STREAM)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("stream name is too long"),
-				 errdetail("It has %zu bytes; %d are allowed.",
-						   (size_t) VARSIZE_ANY_EXHDR(stream), LONGEST_STREAM)));
+	check_indexed_name(stream, "stream");
 }
 
 /* Refuse what cannot be the type of an event. */
@@ -81,7 +88,7 @@ evs_event_check_tags(ArrayType *tags)
 				 errmsg("the array of tags must have one dimension")));
 	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
-		check_name(nulls[i] ? NULL : DatumGetTextPP(elements[i]), "tag");
+		check_indexed_name(nulls[i] ? NULL : DatumGetTextPP(elements[i]), "tag");
 }
 
 /* Refuse an event that lacks what every event has. */

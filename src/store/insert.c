@@ -385,6 +385,7 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 					 errmsg("an event of table %s was not inserted", writer->table->name),
 					 errdetail("A trigger or rule of the table kept it out.")));
 	}
+	evs_table_check_plan(writer->table, plan);
 	SPI_finish();
 }
 

@@ -77,6 +77,7 @@ return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_
 	DestReceiver *receiver = CreateTuplestoreDestReceiver();
 	int			guc_level = NewGUCNestLevel();
 	int			plans = one_plan ? CURSOR_OPT_GENERIC_PLAN : CURSOR_OPT_CUSTOM_PLAN;
+	SPIPlanPtr	plan;
 	uint64		rows;
 
 	if (one_plan)
@@ -88,8 +89,10 @@ return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_
 	options.params = make_params(count, types, values, nulls);
 	options.dest = receiver;
 	/* Not read-only: each call takes a snapshot of its own (see read_events). */
-	if (SPI_execute_plan_extended(evs_table_plan(table, sql, count, types, plans), &options) != SPI_OK_SELECT)
+	plan = evs_table_plan(table, sql, count, types, plans);
+	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read events of %s", table->name);
+	evs_table_check_plan(table, plan);
 	rows = SPI_processed;
 	SPI_finish();
 	AtEOXact_GUC(true, guc_level);
@@ -280,6 +283,7 @@ evs_stream_version(PG_FUNCTION_ARGS)
 	Datum		values[1];
 	Relation	rel;
 	EvsTable   *table;
+	SPIPlanPtr	plan;
 	EvsVersion	version;
 	bool		isnull;
 
@@ -287,11 +291,11 @@ evs_stream_version(PG_FUNCTION_ARGS)
 	values[0] = PG_GETARG_DATUM(0);
 	table = evs_table_open(evs_table_argument(fcinfo, 1), AccessShareLock, &rel);
 	SPI_connect();
-	if (SPI_execute_plan(evs_table_plan(table,
-										"SELECT coalesce(pg_catalog.max(version), 0) FROM %s"
-										" WHERE stream OPERATOR(pg_catalog.=) $1", 1, types, 0),
-						 values, NULL, false, 1) != SPI_OK_SELECT)
+	plan = evs_table_plan(table, "SELECT coalesce(pg_catalog.max(version), 0) FROM %s"
+						  " WHERE stream OPERATOR(pg_catalog.=) $1", 1, types, 0);
+	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a stream's version");
+	evs_table_check_plan(table, plan);
 	version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	evs_table_close(rel);

@@ -19,6 +19,12 @@
  * its stripes beforehand and takes them in one order, so that no two calls can
  * wait for each other.
  *
+ * A condition may have to wait for a transaction that stays open for long. If
+ * it stood in line for the lock, everybody who adds would have to wait behind
+ * it. So it takes nothing, waits for just the transactions in its way, and
+ * tries again; only after PATIENCE of them, where there is never a moment
+ * without somebody who adds, it does stand in line.
+ *
  * What is given back before the transaction ends, once the events are in the
  * table: a stream that was added to, as its events guard it from then on
  * (stream.c); and what was checked by a condition, as whoever adds from then on
@@ -35,8 +41,11 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "store/stripe.h"
+
+#define PATIENCE	10
 
 /* Begin with no stripe. */
 void
@@ -65,78 +74,167 @@ evs_stripes_want_all_types(EvsStripes *stripes, EvsStripeUse use)
 		stripes->wanted[EVS_STRIPE_TYPE][use][i] = ~UINT64CONST(0);
 }
 
-/* How a stripe is locked; NoLock if it is not wanted. */
-static LOCKMODE
-lock_mode(EvsStripeKind kind, bool add, bool check)
+/* A walk over the wanted stripes, in order. */
+typedef struct Walk
 {
-	if (!add && !check)
-		return NoLock;
-	if (kind == EVS_STRIPE_STREAM)
-		return add ? ExclusiveLock : ShareLock;
-	if (add && check)
-		return ShareRowExclusiveLock;
-	return add ? RowExclusiveLock : ShareLock;
+	const EvsStripes *stripes;
+	int			kind;
+	int			word;
+	uint64		left;			/* bits of the word that are to come */
+	bool		add;			/* of the present stripe */
+	bool		check;
+	LOCKTAG		tag;
+} Walk;
+
+/* Begin a walk. */
+static Walk
+walk(const EvsStripes *stripes)
+{
+	Walk		w = {.stripes = stripes, .kind = 0, .word = -1};
+
+	return w;
 }
 
-/* How it stays locked to the end of the transaction. */
-static LOCKMODE
-kept_mode(EvsStripeKind kind, bool add, bool check)
+/* Go on to the next stripe; false at the end. */
+static bool
+next_stripe(Walk *w)
 {
-	if (kind == EVS_STRIPE_STREAM)
-		return check ? lock_mode(kind, add, check) : NoLock;
-	return lock_mode(kind, add, false);
-}
+	int			bit;
 
-/* Go over the stripes in order, and change how they are locked; NULL stands for "not at all". */
-static void
-change_locks(const EvsStripes *stripes, LOCKMODE (*from) (EvsStripeKind, bool, bool),
-			 LOCKMODE (*to) (EvsStripeKind, bool, bool))
-{
-	for (int kind = 0; kind < EVS_STRIPE_KINDS; kind++)
-		for (int word = 0; word < EVS_STRIPE_WORDS; word++)
+	while (w->left == 0)
+	{
+		if (++w->word == EVS_STRIPE_WORDS)
 		{
-			uint64		adds = stripes->wanted[kind][EVS_STRIPE_ADD][word];
-			uint64		checks = stripes->wanted[kind][EVS_STRIPE_CHECK][word];
-
-			for (uint64 left = adds | checks; left != 0; left &= left - 1)
-			{
-				int			bit = pg_rightmost_one_pos64(left);
-				bool		add = (adds >> bit) & 1;
-				bool		check = (checks >> bit) & 1;
-				LOCKMODE	old_mode = from ? from(kind, add, check) : NoLock;
-				LOCKMODE	new_mode = to ? to(kind, add, check) : NoLock;
-				LOCKTAG		tag;
-
-				if (old_mode == new_mode)
-					continue;
-				SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, stripes->relid,
-									 kind * EVS_STRIPES + word * 64 + bit, EVS_LOCK_STRIPE);
-				/* Of two modes, the weaker is taken before the stronger is given back: nobody comes between. */
-				if (new_mode != NoLock)
-					(void) LockAcquire(&tag, new_mode, false, false);
-				if (old_mode != NoLock)
-					LockRelease(&tag, old_mode, false);
-			}
+			w->word = 0;
+			w->kind++;
 		}
+		if (w->kind == EVS_STRIPE_KINDS)
+			return false;
+		w->left = w->stripes->wanted[w->kind][EVS_STRIPE_ADD][w->word] |
+			w->stripes->wanted[w->kind][EVS_STRIPE_CHECK][w->word];
+	}
+	bit = pg_rightmost_one_pos64(w->left);
+	w->left &= w->left - 1;
+	w->add = (w->stripes->wanted[w->kind][EVS_STRIPE_ADD][w->word] >> bit) & 1;
+	w->check = (w->stripes->wanted[w->kind][EVS_STRIPE_CHECK][w->word] >> bit) & 1;
+	SET_LOCKTAG_ADVISORY(w->tag, MyDatabaseId, w->stripes->relid,
+						 w->kind * EVS_STRIPES + w->word * 64 + bit, EVS_LOCK_STRIPE);
+	return true;
+}
+
+/* How the present stripe is locked. */
+static LOCKMODE
+lock_mode(const Walk *w)
+{
+	if (w->kind == EVS_STRIPE_STREAM)
+		return w->add ? ExclusiveLock : ShareLock;
+	if (w->add && w->check)
+		return ShareRowExclusiveLock;
+	return w->add ? RowExclusiveLock : ShareLock;
+}
+
+/* How it stays locked to the end of the transaction, NoLock if it does not. */
+static LOCKMODE
+kept_mode(const Walk *w)
+{
+	if (w->kind == EVS_STRIPE_STREAM)
+		return w->check ? lock_mode(w) : NoLock;
+	return w->add ? RowExclusiveLock : NoLock;
+}
+
+/* Is there a condition among the wishes? A stream that is expected at a version is none. */
+static bool
+has_condition(const EvsStripes *stripes)
+{
+	for (Walk w = walk(stripes); next_stripe(&w) && w.kind != EVS_STRIPE_STREAM;)
+		if (w.check)
+			return true;
+	return false;
+}
+
+/*
+ * Take the stripes of types and tags if all of them are to be had at once. If
+ * not, take none, and say which is in the way.
+ */
+static bool
+try_types_and_tags(const EvsStripes *stripes, LOCKTAG *refused, LOCKMODE *mode)
+{
+	Walk		failed = walk(stripes);
+
+	for (;;)
+	{
+		if (!next_stripe(&failed) || failed.kind == EVS_STRIPE_STREAM)
+			return true;
+		if (LockAcquire(&failed.tag, lock_mode(&failed), false, true) == LOCKACQUIRE_NOT_AVAIL)
+			break;
+	}
+	*refused = failed.tag;
+	*mode = lock_mode(&failed);
+	for (Walk w = walk(stripes); next_stripe(&w) && memcmp(&w.tag, refused, sizeof(LOCKTAG)) != 0;)
+		LockRelease(&w.tag, lock_mode(&w), false);
+	return false;
+}
+
+/* Wait for the transactions that are in the way of a lock, without standing in line for it. */
+static void
+wait_for_holders(const LOCKTAG *tag, LOCKMODE mode)
+{
+	VirtualTransactionId *holders = GetLockConflicts(tag, mode, NULL);
+
+	for (VirtualTransactionId *holder = holders; VirtualTransactionIdIsValid(*holder); holder++)
+		(void) VirtualXactLock(*holder, true);
+	pfree(holders);
+}
+
+/*
+ * Take the stripes of a condition's types and tags without standing in line;
+ * false if that has failed too often.
+ */
+static bool
+take_politely(const EvsStripes *stripes)
+{
+	for (int attempt = 0; attempt < PATIENCE; attempt++)
+	{
+		LOCKTAG		refused;
+		LOCKMODE	mode;
+
+		if (try_types_and_tags(stripes, &refused, &mode))
+			return true;
+		wait_for_holders(&refused, mode);
+	}
+	return false;
 }
 
 /* Take the stripes, and wait where somebody is in the way. */
 void
 evs_stripes_take(const EvsStripes *stripes)
 {
-	change_locks(stripes, NULL, lock_mode);
+	bool		streams_only = has_condition(stripes) && take_politely(stripes);
+
+	for (Walk w = walk(stripes); next_stripe(&w);)
+		if (w.kind == EVS_STRIPE_STREAM || !streams_only)
+			(void) LockAcquire(&w.tag, lock_mode(&w), false, false);
 }
 
 /* Give all of them back: we are about to wait for something else. */
 void
 evs_stripes_give_back(const EvsStripes *stripes)
 {
-	change_locks(stripes, lock_mode, NULL);
+	for (Walk w = walk(stripes); next_stripe(&w);)
+		LockRelease(&w.tag, lock_mode(&w), false);
 }
 
 /* The events are in the table: keep what must be kept to the end of the transaction. */
 void
 evs_stripes_keep_used(const EvsStripes *stripes)
 {
-	change_locks(stripes, lock_mode, kept_mode);
+	for (Walk w = walk(stripes); next_stripe(&w);)
+	{
+		if (kept_mode(&w) == lock_mode(&w))
+			continue;
+		/* The weaker lock is taken before the stronger is given back: nobody comes between. */
+		if (kept_mode(&w) != NoLock)
+			(void) LockAcquire(&w.tag, kept_mode(&w), false, false);
+		LockRelease(&w.tag, lock_mode(&w), false);
+	}
 }

@@ -34,7 +34,9 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/regproc.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 typedef struct TableEntry
@@ -97,6 +99,13 @@ on_relation_change(Datum arg, Oid relid)
 		entry->stale = true;
 }
 
+/* A schema changed: what is known of tables goes by its name. */
+static void
+on_schema_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	on_relation_change((Datum) 0, InvalidOid);
+}
+
 /* Have changes of tables noticed; called once, from _PG_init. */
 void
 evs_table_install(void)
@@ -109,6 +118,7 @@ evs_table_install(void)
 
 	tables = hash_create("evstore tables", 16, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(on_relation_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, (Datum) 0);
 }
 
 /* Does a table carry a trigger that runs "function"? */
@@ -121,6 +131,13 @@ has_trigger_function(Relation rel, Oid function)
 		if (rel->trigdesc->triggers[i].tgfoid == function)
 			return true;
 	return false;
+}
+
+/* Must a column of an event table, by number, never be NULL? */
+bool
+evs_table_needs_not_null(AttrNumber column)
+{
+	return column >= 1 && column <= EVS_COLUMN_COUNT && columns[column - 1].not_null;
 }
 
 /* Is an open relation an event table? */
@@ -268,6 +285,25 @@ indexes_are_plain(Relation rel)
 	return true;
 }
 
+/*
+ * Does a column take whatever append() gives to it, which for an added one is
+ * NULL? A type can have a default, and a domain can say no; what a domain says
+ * may change without our notice.
+ */
+static bool
+column_is_plain(Form_pg_attribute column)
+{
+	bool		ours = column->attnum <= EVS_COLUMN_COUNT;
+
+	if (column->attisdropped)
+		return true;
+	if (column->atthasdef || column->attidentity)
+		return false;
+	if (column->attnotnull && !(ours && columns[column->attnum - 1].not_null))
+		return false;
+	return ours || (get_typtype(column->atttypid) != TYPTYPE_DOMAIN && get_typdefault(column->atttypid) == NULL);
+}
+
 /* Can events go into the heap without the executor's INSERT? */
 static bool
 is_plain(Relation rel, Oid insert_function, Oid guard_function)
@@ -287,14 +323,9 @@ is_plain(Relation rel, Oid insert_function, Oid guard_function)
 	}
 	if (desc->constr && (desc->constr->num_check > 0 || desc->constr->has_generated_stored))
 		return false;
-	for (int i = EVS_COLUMN_COUNT; i < desc->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-
-		if (!column->attisdropped &&
-			(column->atthasdef || column->attnotnull || column->attidentity))
+	for (int i = 0; i < desc->natts; i++)
+		if (!column_is_plain(TupleDescAttr(desc, i)))
 			return false;
-	}
 	return indexes_are_plain(rel);
 }
 
@@ -467,4 +498,21 @@ evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes, int c
 		MemoryContextSwitchTo(caller);
 	}
 	return plan;
+}
+
+/*
+ * Refuse to go on with what a statement did that was not over this table: it
+ * names the table, and the name may have become another's meanwhile. To be
+ * asked after the statement has run.
+ */
+void
+evs_table_check_plan(const EvsTable *table, SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+
+	if (!list_member_oid(source->relationOids, table->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("event table %s was renamed while it was used", table->name),
+				 errhint("Try again.")));
 }

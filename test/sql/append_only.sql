@@ -107,7 +107,7 @@ CALL refuse(ARRAY[
 	$$ALTER TABLE events ALTER COLUMN version TYPE numeric$$,
 	$$ALTER TABLE events ALTER COLUMN data TYPE jsonb USING '{}'$$,
 	$$ALTER TABLE events ALTER COLUMN position SET DEFAULT 1$$,
-	$$ALTER TABLE events ALTER COLUMN stream DROP NOT NULL$$,
+	$$ALTER TABLE events ALTER COLUMN type DROP NOT NULL$$,
 	$$ALTER TABLE events ALTER COLUMN position ADD GENERATED ALWAYS AS IDENTITY$$,
 	$$ALTER TABLE events DROP CONSTRAINT events_pkey$$,
 	$$ALTER TABLE events DROP CONSTRAINT events_stream_version_key$$,
@@ -342,6 +342,26 @@ CALL refuse(ARRAY[
 -- and who changes it through the door leaves a row in it, too
 SET evstore.maintenance = on;
 UPDATE evstore.maintenance_log SET command = command || ' (on demand)' WHERE target = 'regress_append_only.unwanted' AND command = 'TRUNCATE';
+-- what failed or was rolled back to a savepoint leaves none
+CREATE TABLE entries (x integer);
+SELECT evstore.protect('entries');
+BEGIN;
+SAVEPOINT a;
+ALTER TABLE entries DISABLE TRIGGER evstore_guard, ADD COLUMN x integer;
+ROLLBACK TO a;
+TRUNCATE entries;
+COMMIT;
+DO $$
+BEGIN
+	BEGIN
+		ALTER TABLE entries DISABLE TRIGGER evstore_guard;
+		RAISE division_by_zero;
+	EXCEPTION WHEN division_by_zero THEN
+	END;
+	ALTER TABLE entries DROP COLUMN x;
+END
+$$;
+SELECT command, target FROM evstore.maintenance_log WHERE target = 'regress_append_only.entries' ORDER BY happened_at;
 RESET evstore.maintenance;
 SELECT command, target FROM evstore.maintenance_log
 WHERE target IN ('evstore.maintenance_log', 'regress_append_only.unwanted') ORDER BY happened_at;

@@ -158,6 +158,18 @@ is(count(q{calls WHERE tags @> '{call:1000}'}), '0', 'what was not committed is 
 is($node->safe_psql('postgres', q{SELECT count("position") FROM evstore.append_if(ids(1000, 2), tagged('call:1000'), event_table => 'calls')}),
 	'1', 'and can be appended anew');
 
+# A retry whose condition has nothing to do with its own events, by all at once.
+$node->safe_psql(
+	'postgres', q{
+	SELECT evstore.create_event_table('loose');
+	CREATE TABLE loose_answers (call integer, "position" bigint);
+	CREATE FUNCTION loose_call(call integer) RETURNS void LANGUAGE sql AS $$
+		INSERT INTO loose_answers SELECT call, "position" FROM evstore.append_if(
+			one('Loose', NULL, NULL, md5(call::text)::uuid), tagged('never'), event_table => 'loose') $$;});
+load('retries that only their ids keep apart', 200, '-D call=0', loose => "\\set call :call + 1\nSELECT loose_call(:call);\n");
+is(count('loose'), '200', 'each is stored once');
+is(count('(SELECT DISTINCT call, "position" FROM loose_answers) a'), '200', 'each has one answer');
+
 # The oracle.  Who appends under a condition says in the metadata which, and
 # how many events of the same call come before this one.
 $node->safe_psql(

@@ -1,0 +1,53 @@
+-- What others make of an event table while a session has plans and state for
+-- it: the next call obeys.
+
+\set VERBOSITY terse
+CREATE SCHEMA regress_table_changes;
+SET search_path = regress_table_changes;
+SELECT evstore.create_event_table();
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{}');
+
+-- A column may be made to need a value, and be let go again; those that every event has may not.
+SELECT evstore.create_event_table('signed');
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{}', '{"user": "ann"}', event_table => 'signed');
+ALTER TABLE signed ALTER COLUMN metadata SET NOT NULL;
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}', event_table => 'signed');
+\echo :SQLSTATE
+SELECT version FROM evstore.append('order-1', 'OrderPaid', '{}', '{"user": "ann"}', event_table => 'signed');
+INSERT INTO signed (stream, type, data) VALUES ('order-1', 'OrderShipped', '{}');
+\echo :SQLSTATE
+ALTER TABLE signed ALTER COLUMN metadata DROP NOT NULL;
+SELECT version FROM evstore.append('order-1', 'OrderShipped', '{}', event_table => 'signed');
+ALTER TABLE signed ALTER COLUMN data DROP NOT NULL;
+\echo :SQLSTATE
+
+-- An added column of a domain takes its default, and what the domain says.
+CREATE DOMAIN shop AS text DEFAULT 'web';
+ALTER TABLE events ADD COLUMN shop shop;
+SELECT version FROM evstore.append('order-2', 'OrderPlaced', '{}');
+SELECT version, shop FROM events WHERE stream = 'order-2';
+ALTER DOMAIN shop ADD CHECK (value <> 'web') NOT VALID;
+SELECT version FROM evstore.append('order-2', 'OrderPaid', '{}');
+\echo :SQLSTATE
+SELECT version, shop FROM events WHERE stream = 'order-2' ORDER BY version;
+
+-- Schemas that swap names take their tables along: a table is known by its oid.
+CREATE SCHEMA regress_table_blue;
+CREATE SCHEMA regress_table_green;
+SELECT evstore.create_event_table('regress_table_blue.events'), evstore.create_event_table('regress_table_green.events');
+SELECT 'regress_table_blue.events'::regclass::oid AS blue \gset
+SELECT version FROM evstore.append('s', 'Blue', '{}', event_table => :blue);
+SELECT version FROM evstore.append_if(evstore.events('[{"type": "Blue", "data": {}, "tags": ["b"]}]'), '{"items": [{"tags": ["b"]}]}', event_table => :blue);
+SELECT type FROM evstore.read_stream('s', event_table => :blue);
+SELECT evstore.stream_version('s', event_table => :blue);
+ALTER SCHEMA regress_table_blue RENAME TO regress_table_old;
+ALTER SCHEMA regress_table_green RENAME TO regress_table_blue;
+SELECT type FROM evstore.read_stream('s', event_table => :blue);
+SELECT evstore.stream_version('s', event_table => :blue);
+SELECT version FROM evstore.append_if(evstore.events('[{"type": "Blue", "data": {}, "tags": ["b"]}]'), '{"items": [{"tags": ["b"]}]}', event_table => :blue);
+\echo :SQLSTATE
+SELECT count(*) FROM regress_table_blue.events;
+
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+DROP SCHEMA regress_table_changes, regress_table_old, regress_table_blue CASCADE;
