@@ -58,9 +58,15 @@ struct EvsWriter
 /* Kept writers that are busy, the innermost first: all to be freed by an error. */
 static EvsWriter *busy_writers = NULL;
 
-/* The row that append() is inserting through SPI, for the insert trigger. */
-static Oid	spi_relid = InvalidOid;
-static EvsPosition spi_position = 0;
+/* A row that append() inserts through SPI, as the insert trigger knows it again. */
+typedef struct Claim
+{
+	Oid			relid;			/* InvalidOid when there is none */
+	EvsPosition position;
+	SubTransactionId subxact;
+} Claim;
+
+static Claim claim = {InvalidOid};
 
 /* An error ended a subtransaction: what became busy in it is so no more. */
 static void
@@ -71,7 +77,8 @@ insert_subxact_aborted(SubTransactionId subxact)
 		busy_writers->busy = false;
 		busy_writers = busy_writers->next_busy;
 	}
-	spi_relid = InvalidOid;
+	if (claim.subxact >= subxact)
+		claim.relid = InvalidOid;
 }
 
 /* The transaction is over. */
@@ -93,19 +100,6 @@ bound_by_policies(const EvsTable *table)
 	return table->row_security && check_enable_rls(table->relid, InvalidOid, true) == RLS_ENABLED;
 }
 
-/* Is this an index of the events that have an id, or of those that have tags? */
-static bool
-is_index_of_marked(const IndexInfo *info)
-{
-	NullTest   *test;
-
-	if (list_length(info->ii_Predicate) != 1 || !IsA(linitial(info->ii_Predicate), NullTest))
-		return false;
-	test = linitial_node(NullTest, info->ii_Predicate);
-	return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) &&
-		(((Var *) test->arg)->varattno == EVS_COLUMN_ID || ((Var *) test->arg)->varattno == EVS_COLUMN_TAGS);
-}
-
 /*
  * Learn the indexes of a table, for the direct path; those that have every
  * event in them come first, so that most appends need not open the others.
@@ -125,9 +119,10 @@ build_index_state(EvsWriter *writer, Relation rel)
 	{
 		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
 		IndexInfo  *info = BuildIndexInfo(index);
+		AttrNumber	column = evs_table_index_column(index);
 
 		index_close(index, NoLock);
-		if (is_index_of_marked(info))
+		if (column == EVS_COLUMN_ID || column == EVS_COLUMN_TAGS)
 		{
 			marked_oids = lappend_oid(marked_oids, lfirst_oid(cell));
 			marked_infos = lappend(marked_infos, info);
@@ -185,9 +180,12 @@ open_indexes(EvsWriter *writer, bool marked)
 	{
 		Oid			oid = list_nth_oid(writer->index_oids, i);
 		Relation	index = index_open(oid, RowExclusiveLock);
+		IndexInfo  *info = result->ri_IndexRelationInfo[i];
 
-		result->ri_IndexRelationInfo[i]->ii_AmCache = NULL;
-		result->ri_IndexRelationInfo[i]->ii_Context = CurrentMemoryContext;
+		info->ii_AmCache = NULL;
+		info->ii_Context = CurrentMemoryContext;
+		/* It may have become so while it was built, and only the index itself says it. */
+		info->ii_ReadyForInserts = index->rd_index->indisready;
 		result->ri_IndexRelationDescs[i] = index;
 		if (oid == writer->table->version_index)
 			writer->version_index = index;
@@ -342,9 +340,9 @@ insert_direct(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, 
 bool
 evs_insert_claims(Oid relid, EvsPosition position)
 {
-	if (relid != spi_relid || position != spi_position)
+	if (relid != claim.relid || position != claim.position)
 		return false;
-	spi_relid = InvalidOid;
+	claim.relid = InvalidOid;
 	return true;
 }
 
@@ -354,6 +352,7 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 {
 	Oid			types[EVS_COLUMN_COUNT] = {INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, UUIDOID,
 	TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTARRAYOID};
+	Claim		outer = claim;
 	SPIPlanPtr	plan;
 
 	SPI_connect();
@@ -374,9 +373,12 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 			null_flags[column] = nulls[column] ? 'n' : ' ';
 		null_flags[EVS_COLUMN_COUNT] = '\0';
 
-		spi_relid = writer->table->relid;
-		spi_position = place->first_position + i;
+		claim.relid = writer->table->relid;
+		claim.position = place->first_position + i;
+		claim.subxact = GetCurrentSubTransactionId();
 		result = SPI_execute_plan(plan, values, null_flags, false, 0);
+		/* An append from within another's INSERT leaves that one's claim as it was. */
+		claim = outer;
 		if (result != SPI_OK_INSERT)
 			elog(ERROR, "could not insert an event: %s", SPI_result_code_string(result));
 		if (SPI_processed != 1)

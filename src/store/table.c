@@ -329,7 +329,20 @@ is_plain(Relation rel, Oid insert_function, Oid guard_function)
 	return indexes_are_plain(rel);
 }
 
-/* The unique index whose columns are exactly these, over all rows or over those that have a value. */
+/* The column of which an index holds all rows that have a value in it, and no others; 0 if it is not such. */
+AttrNumber
+evs_table_index_column(Relation index)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	NullTest   *test;
+
+	if (list_length(predicate) != 1 || !IsA(linitial(predicate), NullTest))
+		return 0;
+	test = linitial_node(NullTest, predicate);
+	return test->nulltesttype == IS_NOT_NULL && IsA(test->arg, Var) ? ((Var *) test->arg)->varattno : 0;
+}
+
+/* The unique index whose columns are exactly these, over all rows or over those that have a value in the first. */
 static Oid
 find_unique_index(Relation rel, int count, const AttrNumber *attributes, bool partial)
 {
@@ -341,7 +354,8 @@ find_unique_index(Relation rel, int count, const AttrNumber *attributes, bool pa
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 		Form_pg_index form = index->rd_index;
 		bool		match = form->indisunique && form->indisvalid &&
-			form->indnkeyatts == count && (RelationGetIndexPredicate(index) != NIL) == partial;
+			form->indnkeyatts == count &&
+			(partial ? evs_table_index_column(index) == attributes[0] : RelationGetIndexPredicate(index) == NIL);
 
 		/* Ascending, in the column's collation, checked at once: as we read it. */
 		match = match && form->indimmediate;

@@ -57,6 +57,7 @@ extern void evs_table_close(Relation rel);
 extern SPIPlanPtr evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes,
 								 int cursor_options);
 extern void evs_table_check_plan(const EvsTable *table, SPIPlanPtr plan);
+extern AttrNumber evs_table_index_column(Relation index);
 extern bool evs_table_needs_not_null(AttrNumber column);
 extern bool evs_table_is_event_table(Oid relid);
 extern bool evs_table_is_guarded(Oid relid);

@@ -31,6 +31,29 @@ SELECT version FROM evstore.append('order-2', 'OrderPaid', '{}');
 \echo :SQLSTATE
 SELECT version, shop FROM events WHERE stream = 'order-2' ORDER BY version;
 
+-- An index of some of the ids is not taken for that of all.
+SELECT evstore.create_event_table('twice');
+SELECT version FROM evstore.append('a', 'T', '{}', id => '00000000-0000-0000-0000-000000000001', event_table => 'twice');
+CREATE UNIQUE INDEX twice_some_ids ON twice (id) WHERE type = 'X';
+REINDEX INDEX CONCURRENTLY twice_id_idx;
+SELECT version FROM evstore.append('a', 'T', '{}', id => '00000000-0000-0000-0000-000000000001', event_table => 'twice');
+SELECT version FROM evstore.append('b', 'T', '{}', id => '00000000-0000-0000-0000-000000000001', event_table => 'twice');
+\echo :SQLSTATE
+
+-- What the executor's INSERT runs may catch errors, and append itself.
+CREATE FUNCTION seven() RETURNS integer LANGUAGE plpgsql AS
+	$$BEGIN BEGIN PERFORM 1 / 0; EXCEPTION WHEN division_by_zero THEN NULL; END; RETURN 7; END$$;
+SELECT evstore.create_event_table('busy');
+ALTER TABLE busy ADD COLUMN seven integer DEFAULT seven();
+SELECT evstore.create_event_table('echo');
+ALTER TABLE echo ADD CHECK (type <> '');
+CREATE FUNCTION echo() RETURNS trigger LANGUAGE plpgsql AS
+	$$BEGIN PERFORM evstore.append('echo', 'Heard', '{}', event_table => 'echo'); RETURN NULL; END$$;
+CREATE TRIGGER echo BEFORE INSERT ON busy FOR EACH STATEMENT EXECUTE FUNCTION echo();
+SELECT version FROM evstore.append('a', evstore.events('[{"type": "T", "data": {}}, {"type": "T", "data": {}}]'), event_table => 'busy');
+SELECT version, seven FROM busy ORDER BY position;
+SELECT version FROM echo ORDER BY position;
+
 -- Schemas that swap names take their tables along: a table is known by its oid.
 CREATE SCHEMA regress_table_blue;
 CREATE SCHEMA regress_table_green;
