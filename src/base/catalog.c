@@ -24,12 +24,14 @@
 
 static EvsCatalog catalog;
 static bool catalog_valid = false;
+static uint64 changes = 0;		/* noticed so far */
 
 /* A schema or a function changed. */
 static void
 on_catalog_change(Datum arg, int cacheid, uint32 hashvalue)
 {
 	catalog_valid = false;
+	changes++;
 }
 
 /* Oid of a function without arguments in the extension's schema. */
@@ -51,41 +53,52 @@ find_type(Oid schema, const char *name)
 						   CStringGetDatum(name), ObjectIdGetDatum(schema));
 }
 
+/* Look up the extension's objects; false where they are not, or not all of them. */
+static bool
+look_up(EvsCatalog *found)
+{
+	HeapTuple	tuple;
+
+	found->schema = get_namespace_oid(EVS_EXTENSION, true);
+	if (!OidIsValid(found->schema))
+		return false;
+
+	found->position_sequence = get_relname_relid("position_sequence", found->schema);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(found->position_sequence));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	found->owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	found->event_type = find_type(found->schema, "event");
+	found->new_event_type = find_type(found->schema, "new_event");
+	found->insert_function = find_function(found->schema, "_insert");
+	found->guard_function = find_function(found->schema, "_guard");
+	/* What guards nothing may be missing: DROP SCHEMA ... CASCADE drops one after the other, and asks. */
+	found->batch_from_function = find_function(found->schema, "_batch_from");
+	found->batch_to_function = find_function(found->schema, "_batch_to");
+	return OidIsValid(found->event_type) && OidIsValid(found->new_event_type) &&
+		OidIsValid(found->insert_function) && OidIsValid(found->guard_function);
+}
+
 /* The extension's objects, or NULL where it is not (or not yet wholly) created. */
 const EvsCatalog *
 evs_catalog_find(void)
 {
-	EvsCatalog	found = {0};
-	HeapTuple	tuple;
+	while (!catalog_valid)
+	{
+		EvsCatalog	found = {0};
+		uint64		before = changes;
+		bool		complete = look_up(&found);
 
-	if (catalog_valid)
-		return &catalog;
-
-	found.schema = get_namespace_oid(EVS_EXTENSION, true);
-	if (!OidIsValid(found.schema))
-		return NULL;
-
-	found.position_sequence = get_relname_relid("position_sequence", found.schema);
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(found.position_sequence));
-	if (!HeapTupleIsValid(tuple))
-		return NULL;
-	found.owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-
-	found.event_type = find_type(found.schema, "event");
-	found.new_event_type = find_type(found.schema, "new_event");
-	found.insert_function = find_function(found.schema, "_insert");
-	found.guard_function = find_function(found.schema, "_guard");
-	/* What guards nothing may be missing: DROP SCHEMA ... CASCADE drops one after the other, and asks. */
-	found.batch_from_function = find_function(found.schema, "_batch_from");
-	found.batch_to_function = find_function(found.schema, "_batch_to");
-	if (!OidIsValid(found.position_sequence) ||
-		!OidIsValid(found.event_type) || !OidIsValid(found.new_event_type) ||
-		!OidIsValid(found.insert_function) || !OidIsValid(found.guard_function))
-		return NULL;
-
-	catalog = found;
-	catalog_valid = true;
+		/* A change that is noticed during a look-up may concern what was found before it. */
+		if (changes != before)
+			continue;
+		if (!complete)
+			return NULL;
+		catalog = found;
+		catalog_valid = true;
+	}
 	return &catalog;
 }
 

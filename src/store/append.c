@@ -13,7 +13,7 @@
  *	5. Take the positions: after the versions are known, so that within a stream
  *	   version order is position order (position.c, invariant 5).
  *	6. Insert (insert.c).
- *	7. Give back the stripes of the streams.
+ *	7. Keep of the stripes what must be kept (stripe.c).
  *
  * Any error rolls back all of it; positions taken are then a gap.
  */
@@ -98,11 +98,8 @@ evs_append_require_writable(void)
 static void
 check_privilege(Relation rel, AclMode mode)
 {
-	AclResult	result = pg_class_aclmask(RelationGetRelid(rel), GetUserId(), mode, ACLMASK_ALL) == mode ?
-		ACLCHECK_OK : ACLCHECK_NO_PRIV;
-
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_TABLE, RelationGetRelationName(rel));
+	if (pg_class_aclmask(RelationGetRelid(rel), GetUserId(), mode, ACLMASK_ALL) != mode)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(rel));
 }
 
 /* Add the stripes of an event that is to be added. */

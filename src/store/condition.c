@@ -3,9 +3,9 @@
  *		The condition of an append: no such event after a position.
  *
  * The caller holds the stripes of the criteria (stripe.c). So every event that
- * meets them is either committed, and a snapshot taken now sees it, or it is
- * added only after our own transaction has ended. This is why the check takes a
- * snapshot of its own, under every isolation level.
+ * meets them is either committed, and a snapshot taken now sees it, or it has
+ * not got its position yet, and will get a higher one than ours. This is why
+ * the check takes a snapshot of its own, under every isolation level.
  *
  * What must be found is everything there is, not what the caller may see: the
  * statement runs as the owner of the table. It is planned anew each time, with

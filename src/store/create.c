@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -186,6 +187,28 @@ get_rel_type_of(Oid relid)
 	return type;
 }
 
+/* Has a table a column, or array, of a type whose attributes can be dropped? */
+static bool
+has_composite_column(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		found = false;
+
+	for (int i = 0; i < desc->natts && !found; i++)
+	{
+		Oid			type = TupleDescAttr(desc, i)->atttypid;
+
+		if (TupleDescAttr(desc, i)->attisdropped)
+			continue;
+		if (OidIsValid(get_element_type(type)))
+			type = get_element_type(type);
+		found = get_typtype(getBaseType(type)) == TYPTYPE_COMPOSITE;
+	}
+	table_close(rel, NoLock);
+	return found;
+}
+
 /* evstore.protect(target) */
 Datum
 evs_protect(PG_FUNCTION_ARGS)
@@ -219,6 +242,11 @@ evs_protect(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" takes part in inheritance", get_rel_name(relid)),
 				 errdetail("Rows of its parents and children would not be guarded.")));
+	if (has_composite_column(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" has a column of a composite type", get_rel_name(relid)),
+				 errdetail("Changing the type would change its rows.")));
 	if (evs_table_is_guarded(relid))
 		PG_RETURN_VOID();
 

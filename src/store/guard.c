@@ -29,6 +29,7 @@
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
@@ -288,6 +289,21 @@ check_own_object(Oid class, Oid object)
 				 errhint("A superuser can set evstore.maintenance to change them all the same.")));
 }
 
+/* A constraint is about to be dropped: have its table, if it is not a domain's, looked at afterwards. */
+static void
+touch_table_of_constraint(Oid constraint)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	Oid			relid;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	relid = ((Form_pg_constraint) GETSTRUCT(tuple))->conrelid;
+	ReleaseSysCache(tuple);
+	if (OidIsValid(relid))
+		evs_alter_touch(RelationRelationId, relid, true);
+}
+
 /* An object is made, altered, or about to be dropped or truncated. */
 void
 evs_guard_check_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
@@ -319,6 +335,8 @@ evs_guard_check_object(ObjectAccessType access, Oid class, Oid object, int sub, 
 				check_relation_drop(object, sub);
 			else if (class == TriggerRelationId)
 				check_trigger_drop(object);
+			else if (class == ConstraintRelationId)	/* in 18, NOT NULL is one */
+				touch_table_of_constraint(object);
 			else if (class == ExtensionRelationId)
 				check_extension_drop(object);
 			break;

@@ -58,8 +58,9 @@ typedef struct TablePlan
 	SPIPlanPtr	plan;
 } TablePlan;
 
-/* So many statements are kept a table; conditions come in any shape. */
-#define MOST_PLANS 32
+/* Conditions come in any shape and length: so many are kept a table, and none that is longer. */
+#define MOST_SHAPES		32
+#define LONGEST_SHAPE	4096
 
 /* What each column must be. */
 static const struct
@@ -482,11 +483,13 @@ const EvsXactSubscriber evs_table_xact = {.finished = table_finished};
 
 /*
  * A statement over a table, prepared at its first use; call inside SPI. "sql"
- * has %s in place of the table's name.
+ * has %s in place of the table's name. One that is planned anew each time is
+ * taken for one of many shapes.
  */
 SPIPlanPtr
 evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes, int cursor_options)
 {
+	bool		one_of_many = (cursor_options & CURSOR_OPT_CUSTOM_PLAN) != 0;
 	ListCell   *cell;
 	SPIPlanPtr	plan;
 
@@ -501,7 +504,9 @@ evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes, int c
 	plan = SPI_prepare_cursor(psprintf(sql, table->name), nargs, argtypes, cursor_options);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare a statement over %s", table->name);
-	if (list_length(table->plans) < MOST_PLANS && SPI_keepplan(plan) == 0)
+	if (one_of_many && (table->shapes == MOST_SHAPES || strlen(sql) > LONGEST_SHAPE))
+		return plan;
+	if (SPI_keepplan(plan) == 0)
 	{
 		MemoryContext caller = MemoryContextSwitchTo(table->context);
 		TablePlan  *known = palloc_object(TablePlan);
@@ -509,6 +514,7 @@ evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes, int c
 		known->sql = pstrdup(sql);
 		known->plan = plan;
 		table->plans = lappend(table->plans, known);
+		table->shapes += one_of_many;
 		MemoryContextSwitchTo(caller);
 	}
 	return plan;

@@ -43,7 +43,8 @@ typedef struct EvsTable
 	char	   *name;			/* qualified and quoted */
 	TupleTableSlot *probe;		/* buffer slot for looking at single rows; empty between uses */
 	struct EvsWriter *writers[2];	/* kept state of inserting, through SPI and directly, or NULL */
-	List	   *plans;			/* of statements over it; private to table.c */
+	List	   *plans;			/* of statements over it; private to table.c, as is the next */
+	int			shapes;			/* how many of them are conditions' and the like */
 	MemoryContext context;		/* holds this struct and what it points to */
 	struct EvsTable *next_retired;
 } EvsTable;

@@ -63,8 +63,9 @@ SELECT outcome(('{"items": [' || string_agg(format('{"tags": ["n:%s"]}', g), ', 
 FROM generate_series(1, 1000) g;
 
 -- After: absent and 0 mean anywhere; the event at the position itself is known.
-SELECT after - :first_a AS after_first, outcome('{"items": [{"tags": ["x:1"]}]}', after) FROM (VALUES
-	(NULL), (0), (:first_a - 1), (:first_a), (:first_a + 1), (:last), (:last + 1000000), (9223372036854775807)) a (after);
+SELECT which, outcome('{"items": [{"tags": ["x:1"]}]}', after) FROM (VALUES
+	('absent', NULL), ('zero', 0), ('before the first', :first_a - 1), ('the first', :first_a), ('the one behind it', :first_a + 1),
+	('the last', :last), ('far beyond', :last + 1000000), ('the end of all', 9223372036854775807)) a (which, after);
 -- a position that nobody has, below a match, is as good
 SELECT outcome('{}', :last - 1) AS below, outcome('{}', :last) AS at, outcome('{"items": [{"types": ["C"]}]}', :last - 1) AS of_the_type;
 SELECT outcome('{}', -1);

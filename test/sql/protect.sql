@@ -170,6 +170,15 @@ SELECT evstore.protect('ledger');
 SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'ledger'::regclass AND tgname LIKE 'evstore%' ORDER BY tgname;
 SELECT entry, amount FROM ledger ORDER BY entry;
 
+-- Nor is a table guarded whose columns another command could empty.
+CREATE TYPE pair AS (x integer, y integer);
+CREATE TABLE of_pair (p pair);
+CREATE TABLE of_pairs (p pair[]);
+SELECT evstore.protect('of_pair');
+SELECT evstore.protect('of_pairs');
+DROP TABLE of_pair, of_pairs;
+DROP TYPE pair;
+
 -- Through the door, on the record.
 RESET ROLE;
 SET evstore.maintenance = on;

@@ -21,6 +21,20 @@ SELECT version FROM evstore.append('order-1', 'OrderShipped', '{}', event_table 
 ALTER TABLE signed ALTER COLUMN data DROP NOT NULL;
 \echo :SQLSTATE
 
+-- Where NOT NULL is a constraint of its own, that cannot be dropped either.
+DO $$
+DECLARE
+	needed text;
+BEGIN
+	SELECT conname INTO needed FROM pg_constraint WHERE conrelid = 'events'::regclass AND contype = 'n' ORDER BY conname LIMIT 1;
+	IF needed IS NOT NULL THEN
+		EXECUTE format('ALTER TABLE events DROP CONSTRAINT %I', needed);
+		RAISE 'dropped %', needed;
+	END IF;
+EXCEPTION WHEN SQLSTATE 'VE005' THEN NULL;
+END
+$$;
+
 -- An added column of a domain takes its default, and what the domain says.
 CREATE DOMAIN shop AS text DEFAULT 'web';
 ALTER TABLE events ADD COLUMN shop shop;
