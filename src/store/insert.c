@@ -61,12 +61,13 @@ static EvsWriter *busy_writers = NULL;
 /* A row that append() inserts through SPI, as the insert trigger knows it again. */
 typedef struct Claim
 {
-	Oid			relid;			/* InvalidOid when there is none */
+	Oid			relid;			/* InvalidOid once the trigger has asked */
 	EvsPosition position;
 	SubTransactionId subxact;
+	struct Claim *outer;		/* of the append from within whose INSERT this one is made */
 } Claim;
 
-static Claim claim = {InvalidOid};
+static Claim *claims = NULL;	/* the innermost first, in the transaction's memory */
 
 /* An error ended a subtransaction: what became busy in it is so no more. */
 static void
@@ -77,8 +78,8 @@ insert_subxact_aborted(SubTransactionId subxact)
 		busy_writers->busy = false;
 		busy_writers = busy_writers->next_busy;
 	}
-	if (claim.subxact >= subxact)
-		claim.relid = InvalidOid;
+	while (claims && claims->subxact >= subxact)
+		claims = claims->outer;
 }
 
 /* The transaction is over. */
@@ -340,9 +341,9 @@ insert_direct(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, 
 bool
 evs_insert_claims(Oid relid, EvsPosition position)
 {
-	if (relid != claim.relid || position != claim.position)
+	if (claims == NULL || relid != claims->relid || position != claims->position)
 		return false;
-	claim.relid = InvalidOid;
+	claims->relid = InvalidOid;
 	return true;
 }
 
@@ -352,8 +353,12 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 {
 	Oid			types[EVS_COLUMN_COUNT] = {INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, UUIDOID,
 	TEXTOID, TEXTOID, JSONBOID, JSONBOID, TEXTARRAYOID};
-	Claim		outer = claim;
+	Claim	   *claim = MemoryContextAllocZero(TopTransactionContext, sizeof(Claim));
 	SPIPlanPtr	plan;
+
+	/* Not on the stack: an error leaves this function, and the claim is still to be found. */
+	claim->subxact = GetCurrentSubTransactionId();
+	claim->outer = claims;
 
 	SPI_connect();
 	plan = evs_table_plan(writer->table,
@@ -373,12 +378,11 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 			null_flags[column] = nulls[column] ? 'n' : ' ';
 		null_flags[EVS_COLUMN_COUNT] = '\0';
 
-		claim.relid = writer->table->relid;
-		claim.position = place->first_position + i;
-		claim.subxact = GetCurrentSubTransactionId();
+		claim->relid = writer->table->relid;
+		claim->position = place->first_position + i;
+		claims = claim;
 		result = SPI_execute_plan(plan, values, null_flags, false, 0);
-		/* An append from within another's INSERT leaves that one's claim as it was. */
-		claim = outer;
+		claims = claim->outer;
 		if (result != SPI_OK_INSERT)
 			elog(ERROR, "could not insert an event: %s", SPI_result_code_string(result));
 		if (SPI_processed != 1)
@@ -389,6 +393,7 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 	}
 	evs_table_check_plan(writer->table, plan);
 	SPI_finish();
+	pfree(claim);
 }
 
 /* Insert a run of events of one stream, or of none. */

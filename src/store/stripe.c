@@ -64,6 +64,8 @@ evs_stripes_want(EvsStripes *stripes, EvsStripeKind kind, EvsStripeUse use,
 	uint32		stripe = hash_bytes((const unsigned char *) name, length) & (count - 1);
 
 	stripes->wanted[kind][use][stripe / 64] |= UINT64CONST(1) << (stripe % 64);
+	if (use == EVS_STRIPE_CHECK && kind != EVS_STRIPE_STREAM)
+		stripes->condition = true;
 }
 
 /* Add the stripes of all event types there can be. */
@@ -72,6 +74,8 @@ evs_stripes_want_all_types(EvsStripes *stripes, EvsStripeUse use)
 {
 	for (int i = 0; i < EVS_TYPE_STRIPES / 64; i++)
 		stripes->wanted[EVS_STRIPE_TYPE][use][i] = ~UINT64CONST(0);
+	if (use == EVS_STRIPE_CHECK)
+		stripes->condition = true;
 }
 
 /* A walk over the wanted stripes, in order. */
@@ -142,16 +146,6 @@ kept_mode(const Walk *w)
 	return w->add ? RowExclusiveLock : NoLock;
 }
 
-/* Is there a condition among the wishes? A stream that is expected at a version is none. */
-static bool
-has_condition(const EvsStripes *stripes)
-{
-	for (Walk w = walk(stripes); next_stripe(&w) && w.kind != EVS_STRIPE_STREAM;)
-		if (w.check)
-			return true;
-	return false;
-}
-
 /*
  * Take the stripes of types and tags if all of them are to be had at once. If
  * not, take none, and say which is in the way.
@@ -175,20 +169,31 @@ try_types_and_tags(const EvsStripes *stripes, LOCKTAG *refused, LOCKMODE *mode)
 	return false;
 }
 
-/* Wait for the transactions that are in the way of a lock, without standing in line for it. */
+/*
+ * Wait for those who are in the way of a lock. Who has added under a stripe
+ * that is to be checked keeps it to the end of the transaction: that is waited
+ * for, without standing in line. Whatever else is in the way is given back
+ * soon, and the line is short.
+ */
 static void
-wait_for_holders(const LOCKTAG *tag, LOCKMODE mode)
+wait_for(const LOCKTAG *tag, LOCKMODE mode)
 {
-	VirtualTransactionId *holders = GetLockConflicts(tag, mode, NULL);
+	bool		check = mode != RowExclusiveLock;
+	VirtualTransactionId *adders = check ? GetLockConflicts(tag, ShareLock, NULL) : NULL;
 
-	for (VirtualTransactionId *holder = holders; VirtualTransactionIdIsValid(*holder); holder++)
-		(void) VirtualXactLock(*holder, true);
-	pfree(holders);
+	if (adders && VirtualTransactionIdIsValid(adders[0]))
+	{
+		for (VirtualTransactionId *adder = adders; VirtualTransactionIdIsValid(*adder); adder++)
+			(void) VirtualXactLock(*adder, true);
+		return;
+	}
+	(void) LockAcquire(tag, mode, false, false);
+	LockRelease(tag, mode, false);
 }
 
 /*
- * Take the stripes of a condition's types and tags without standing in line;
- * false if that has failed too often.
+ * Take the stripes of a condition's types and tags, holding none while waiting
+ * for another; false if that has failed too often.
  */
 static bool
 take_politely(const EvsStripes *stripes)
@@ -200,7 +205,7 @@ take_politely(const EvsStripes *stripes)
 
 		if (try_types_and_tags(stripes, &refused, &mode))
 			return true;
-		wait_for_holders(&refused, mode);
+		wait_for(&refused, mode);
 	}
 	return false;
 }
@@ -209,7 +214,7 @@ take_politely(const EvsStripes *stripes)
 void
 evs_stripes_take(const EvsStripes *stripes)
 {
-	bool		streams_only = has_condition(stripes) && take_politely(stripes);
+	bool		streams_only = stripes->condition && take_politely(stripes);
 
 	for (Walk w = walk(stripes); next_stripe(&w);)
 		if (w.kind == EVS_STRIPE_STREAM || !streams_only)

@@ -32,6 +32,7 @@ typedef enum EvsStripeUse
 typedef struct EvsStripes
 {
 	Oid			relid;
+	bool		condition;		/* types or tags are to be checked */
 	uint64		wanted[EVS_STRIPE_KINDS][EVS_STRIPE_USES][EVS_STRIPE_WORDS];
 } EvsStripes;
 

@@ -66,6 +66,13 @@ CREATE FUNCTION echo() RETURNS trigger LANGUAGE plpgsql AS
 CREATE TRIGGER echo BEFORE INSERT ON busy FOR EACH STATEMENT EXECUTE FUNCTION echo();
 SELECT version FROM evstore.append('a', evstore.events('[{"type": "T", "data": {}}, {"type": "T", "data": {}}]'), event_table => 'busy');
 SELECT version, seven FROM busy ORDER BY position;
+-- an append from within that fails leaves the outer one as it was
+CREATE FUNCTION once() RETURNS integer LANGUAGE plpgsql AS
+	$$BEGIN BEGIN PERFORM evstore.append('a', '', '{}', event_table => 'echo'); EXCEPTION WHEN OTHERS THEN NULL; END;
+	BEGIN PERFORM evstore.append('a', 'Bad', '{}', event_table => 'echo'); EXCEPTION WHEN check_violation THEN NULL; END; RETURN 1; END$$;
+ALTER TABLE echo ADD CHECK (type <> 'Bad');
+ALTER TABLE busy ALTER COLUMN seven SET DEFAULT once();
+SELECT version FROM evstore.append('b', 'T', '{}', event_table => 'busy');
 SELECT version FROM echo ORDER BY position;
 
 -- Schemas that swap names take their tables along: a table is known by its oid.
