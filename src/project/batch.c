@@ -398,8 +398,9 @@ evs_batch_was_overtaken(void)
 /*
  * Apply the next batch of a projection, from what is believed of it, and not
  * beyond the safe position that the caller has read in this transaction before
- * any snapshot was taken. "reach" is brought up to date; false if the
- * projection is gone. Call inside SPI.
+ * any snapshot was taken. "reach" is brought up to date, and *empty set if the
+ * event table has no event in the batch; false if the projection is gone. Call
+ * inside SPI.
  *
  * A batch that changed nothing moves only what is believed, in memory: the
  * events below it need not be applied again, but may be. So a projection that
@@ -408,12 +409,12 @@ evs_batch_was_overtaken(void)
  * failure, as moving it is what says that the failure is over.
  */
 bool
-evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe)
+evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe, bool *empty)
 {
 	KnownProjection *known;
 	EvsPosition to;
-	bool		empty;
 
+	*empty = false;
 	overtaken = false;
 	known = know(projection);
 	if (known == NULL)
@@ -423,8 +424,8 @@ evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe)
 		return true;
 	check_applicable(known->definition);
 
-	to = batch_end(known->definition, reach->position, safe, &empty);
-	if ((!empty && apply(known, reach->position, to)) || reach->failing ||
+	to = batch_end(known->definition, reach->position, safe, empty);
+	if ((!*empty && apply(known, reach->position, to)) || reach->failing ||
 		to - reach->checkpoint >= MOVE_UNCHANGED)
 	{
 		if (!evs_checkpoint_move(projection, reach->checkpoint, to))

@@ -9,7 +9,7 @@
 #include "project/projection.h"
 
 extern void evs_batch_prepare_process(void);
-extern bool evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe);
+extern bool evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe, bool *empty);
 extern bool evs_batch_was_overtaken(void);
 extern void evs_batch_forget_plans(void);
 

@@ -40,6 +40,7 @@ typedef struct ProgressSlot
 	Oid			database;		/* InvalidOid if the slot is free */
 	Oid			store;			/* tells one life of the extension in it from the next */
 	int			projection;
+	Oid			event_table;
 	EvsReach	reach;			/* applied and committed up to here */
 	int			claimed_by;		/* pid of the worker that applies a batch now, or 0 */
 	TimestampTz retry_at;		/* not due before, after a failure; else 0 */
@@ -109,7 +110,7 @@ free_slot(void)
 
 /* Free the slots of a database's projections that are not in the list. */
 static void
-free_absent(Oid database, Oid store, int count, const int *projections)
+free_absent(Oid database, Oid store, int count, const EvsProjectionRow *rows)
 {
 	for (int i = 0; i < progress->used; i++)
 	{
@@ -119,7 +120,7 @@ free_absent(Oid database, Oid store, int count, const int *projections)
 		if (slot->database != database)
 			continue;
 		for (int j = 0; j < count && !present; j++)
-			present = store == slot->store && projections[j] == slot->projection;
+			present = store == slot->store && rows[j].projection == slot->projection;
 		if (!present)
 		{
 			slot->database = InvalidOid;
@@ -131,20 +132,19 @@ free_absent(Oid database, Oid store, int count, const int *projections)
 /*
  * Make the slots of a database agree with its table of projections. "store" is
  * the oid of the position sequence: ids begin anew with each of them. Known ones
- * keep their slot; "failures" and "retry_at" matter only for new ones, after a
+ * keep their slot; what failed before matters only for new ones, after a
  * restart. False if there was no room for all of them.
  */
 bool
-evs_progress_sync(Oid database, Oid store, int count, const int *projections,
-				  const EvsPosition *positions, const int *failures, const TimestampTz *retry_at)
+evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *rows)
 {
 	bool		all = true;
 
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
-	free_absent(database, store, count, projections);
+	free_absent(database, store, count, rows);
 	for (int i = 0; i < count; i++)
 	{
-		ProgressSlot *slot = find_slot(database, store, projections[i]);
+		ProgressSlot *slot = find_slot(database, store, rows[i].projection);
 
 		if (slot)
 			continue;
@@ -156,11 +156,12 @@ evs_progress_sync(Oid database, Oid store, int count, const int *projections,
 		}
 		slot->database = database;
 		slot->store = store;
-		slot->projection = projections[i];
-		slot->reach.checkpoint = slot->reach.position = positions[i];
-		slot->reach.failing = failures[i] > 0;
+		slot->projection = rows[i].projection;
+		slot->event_table = rows[i].event_table;
+		slot->reach.checkpoint = slot->reach.position = rows[i].checkpoint;
+		slot->reach.failing = rows[i].failures > 0;
 		slot->claimed_by = 0;
-		slot->retry_at = failures[i] > 0 ? retry_at[i] : 0;
+		slot->retry_at = rows[i].failures > 0 ? rows[i].retry_at : 0;
 		slot->turn = 0;
 		slot->rate = 0;
 		slot->rate_at = GetCurrentTimestamp();
@@ -247,6 +248,33 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 		slot->reach = reach;
 		slot->retry_at = 0;
 		slot->claimed_by = 0;
+		ConditionVariableBroadcast(&slot->moved);
+	}
+	LWLockRelease(evs_lock());
+}
+
+/*
+ * The event table of a claimed projection has no event from where that one is
+ * up to a position: for others that follow the same table and stand in between,
+ * there is nothing to do, either. So an append costs one look a table, however
+ * many projections follow the tables that it does not concern.
+ */
+void
+evs_progress_passed(const EvsClaim *claim, EvsPosition to)
+{
+	ProgressSlot *claimed;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	claimed = claimed_slot(claim);
+	for (int i = 0; claimed && i < progress->used; i++)
+	{
+		ProgressSlot *slot = &progress->slots[i];
+
+		if (slot->database != claimed->database || slot->event_table != claimed->event_table ||
+			slot->claimed_by != 0 || slot->reach.failing ||
+			slot->reach.position < claim->reach.position || slot->reach.position >= to)
+			continue;
+		slot->reach.position = to;
 		ConditionVariableBroadcast(&slot->moved);
 	}
 	LWLockRelease(evs_lock());

@@ -18,6 +18,16 @@ typedef struct EvsReach
 	bool		failing;		/* the checkpoint's row tells of a failure */
 } EvsReach;
 
+/* What the tables say of a projection that is to be applied. */
+typedef struct EvsProjectionRow
+{
+	int			projection;
+	Oid			event_table;
+	EvsPosition checkpoint;
+	int			failures;
+	TimestampTz retry_at;		/* matters after failures only */
+} EvsProjectionRow;
+
 /* A projection that a worker has taken to apply a batch to. */
 typedef struct EvsClaim
 {
@@ -35,12 +45,11 @@ typedef enum EvsWaitResult
 	EVS_WAIT_GONE				/* the projection was dropped or paused meanwhile */
 } EvsWaitResult;
 
-extern bool evs_progress_sync(Oid database, Oid store, int count, const int *projections,
-							  const EvsPosition *positions, const int *failures,
-							  const TimestampTz *retry_at);
+extern bool evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *rows);
 extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 							   EvsClaim *claim, TimestampTz *next_retry);
 extern void evs_progress_applied(const EvsClaim *claim, EvsReach reach);
+extern void evs_progress_passed(const EvsClaim *claim, EvsPosition to);
 extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
 extern void evs_progress_release_all(void);
 extern EvsWaitResult evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);

@@ -152,7 +152,7 @@ refresh_known(void)
 	{
 		if (list_member_oid(oids, lfirst_oid(cell)))
 			continue;
-		(void) evs_progress_sync(lfirst_oid(cell), InvalidOid, 0, NULL, NULL, NULL, NULL);
+		(void) evs_progress_sync(lfirst_oid(cell), InvalidOid, 0, NULL);
 		evs_database_forget(lfirst_oid(cell));
 	}
 	foreach(cell, known)

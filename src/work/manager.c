@@ -79,10 +79,7 @@ read_projections(void)
 {
 	EvsOwnerFrame frame;
 	int			count;
-	int		   *ids;
-	EvsPosition *positions;
-	int		   *failures;
-	TimestampTz *retry_at;
+	EvsProjectionRow *rows;
 	bool		isnull;
 
 	evs_loop_begin("reading the projections");
@@ -91,24 +88,22 @@ read_projections(void)
 		evs_process_finish();
 
 	evs_owner_begin_extension(&frame);
-	if (SPI_execute("SELECT p.id, c.\"position\", c.failures, c.failed_at"
+	if (SPI_execute("SELECT p.id, p.event_table::oid, c.\"position\", c.failures, c.failed_at"
 					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id WHERE NOT c.paused",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the projections");
 	count = SPI_processed;
-	ids = palloc_array(int, count);
-	positions = palloc_array(EvsPosition, count);
-	failures = palloc_array(int, count);
-	retry_at = palloc_array(TimestampTz, count);
+	rows = palloc_array(EvsProjectionRow, count);
 	for (int i = 0; i < count; i++)
 	{
-		ids[i] = DatumGetInt32(column(i, 1, &isnull));
-		positions[i] = DatumGetInt64(column(i, 2, &isnull));
-		failures[i] = DatumGetInt32(column(i, 3, &isnull));
-		retry_at[i] = DatumGetTimestampTz(column(i, 4, &isnull));
-		retry_at[i] = isnull ? 0 : evs_backoff_until(failures[i], retry_at[i]);
+		rows[i].projection = DatumGetInt32(column(i, 1, &isnull));
+		rows[i].event_table = DatumGetObjectId(column(i, 2, &isnull));
+		rows[i].checkpoint = DatumGetInt64(column(i, 3, &isnull));
+		rows[i].failures = DatumGetInt32(column(i, 4, &isnull));
+		rows[i].retry_at = DatumGetTimestampTz(column(i, 5, &isnull));
+		rows[i].retry_at = isnull ? 0 : evs_backoff_until(rows[i].failures, rows[i].retry_at);
 	}
-	warn_full(evs_progress_sync(MyDatabaseId, evs_catalog()->position_sequence, count, ids, positions, failures, retry_at));
+	warn_full(evs_progress_sync(MyDatabaseId, evs_catalog()->position_sequence, count, rows));
 	evs_owner_end(&frame);
 	evs_loop_end();
 	return count;

@@ -54,6 +54,7 @@ apply_batch(const EvsClaim *claim)
 	EvsReach	reach = claim->reach;
 	EvsPosition safe;
 	bool		exists;
+	bool		empty;
 
 	evs_loop_begin("applying a batch");
 	if (evs_catalog_find() == NULL)
@@ -62,9 +63,11 @@ apply_batch(const EvsClaim *claim)
 	/* First the mark, then the snapshot: store/position.c. */
 	safe = evs_position_safe();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	exists = evs_batch_apply(claim->projection, &reach, safe);
+	exists = evs_batch_apply(claim->projection, &reach, safe, &empty);
 	evs_loop_end();
 
+	if (exists && empty)
+		evs_progress_passed(claim, reach.position);
 	if (exists)
 		evs_progress_applied(claim, reach);
 	else

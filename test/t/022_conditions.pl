@@ -131,13 +131,16 @@ $node->safe_psql(
 	$$;});
 my $script = $node->basedir . '/calls';
 append_to_file($script, "\\set call :call + 1\nSELECT call(:call, :client_id);\n");
+# The first time, nobody comes to the end before the crash.
+my $open = $node->background_psql('postgres', on_error_stop => 0);
+$open->query_safe("SELECT pg_advisory_lock(1); BEGIN; SELECT evstore.append_if(ids(1000, 2), tagged('call:1000'), event_table => 'calls')");
+my $first_script = "$script.first";
+append_to_file($first_script, slurp_file($script) . "\\if :call >= $calls - 50\nSELECT pg_advisory_lock_shared(1);\n\\endif\n");
 my ($out, $err) = ('', '');
 my $cut_off = IPC::Run::start(
-	[ 'pgbench', '-n', '-c', $clients, '-j', '2', '-t', $calls, '-D', 'call=0', '-f', $script, $node->connstr('postgres') ],
+	[ 'pgbench', '-n', '-c', $clients, '-j', '2', '-t', $calls, '-D', 'call=0', '-f', $first_script, $node->connstr('postgres') ],
 	'>', \$out, '2>', \$err);
 $node->poll_query_until('postgres', "SELECT count(*) > 40 * $clients FROM answers") or die 'no answers came';
-my $open = $node->background_psql('postgres', on_error_stop => 0);
-$open->query_safe("BEGIN; SELECT evstore.append_if(ids(1000, 2), tagged('call:1000'), event_table => 'calls')");
 kill_server($node);
 $cut_off->finish;
 eval { $open->quit };
