@@ -27,7 +27,8 @@ $old->stop;
 eval { $holder->quit };
 
 my $new = PostgreSQL::Test::Cluster->new('new');
-$new->init;
+# Of the old one's encoding, whatever the locale of whoever runs the tests.
+$new->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $new->append_conf('postgresql.conf', "shared_preload_libraries = 'evstore'");
 
 chdir $PostgreSQL::Test::Utils::tmp_check;
