@@ -275,7 +275,9 @@ evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *conditi
 	evs_stripes_init(&stripes, relid);
 	want_stripes(&stripes, appends, count, condition);
 	writer = evs_insert_begin(table, rel, any_marked(appends, count));
-	if (!lock_and_look(table, writer, rel, &stripes, appends, count))
+	if (lock_and_look(table, writer, rel, &stripes, appends, count))
+		evs_stripes_give_back(&stripes);	/* stored earlier, and nothing to add */
+	else
 	{
 		for (int i = 0; i < count; i++)
 			if (appends[i].stream)
@@ -283,8 +285,8 @@ evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *conditi
 		if (condition)
 			evs_condition_check(condition, table, rel);
 		insert_all(table, writer, appends, count);
+		evs_stripes_keep_used(&stripes);
 	}
-	evs_stripes_keep_used(&stripes);
 	evs_insert_end(writer);
 	evs_table_close(rel);
 }

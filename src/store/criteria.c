@@ -111,7 +111,7 @@ void
 evs_criteria_want_stripes(const EvsCriteria *criteria, EvsStripes *stripes)
 {
 	if (criteria->count == 0)
-		evs_stripes_want_all_types(stripes, EVS_STRIPE_CHECK);
+		evs_stripes_check_all_types(stripes);
 	for (int i = 0; i < criteria->count; i++)
 	{
 		const EvsCriterion *item = &criteria->items[i];

@@ -22,8 +22,8 @@
  * A condition may have to wait for a transaction that stays open for long. If
  * it stood in line for the lock, everybody who adds would have to wait behind
  * it. So it takes nothing, waits for just the transactions in its way, and
- * tries again; only after PATIENCE of them, where there is never a moment
- * without somebody who adds, it does stand in line.
+ * tries again; only after PATIENCE times, where there is never a moment without
+ * somebody who adds, it does stand in line.
  *
  * What is given back before the transaction ends, once the events are in the
  * table: a stream that was added to, as its events guard it from then on
@@ -68,14 +68,13 @@ evs_stripes_want(EvsStripes *stripes, EvsStripeKind kind, EvsStripeUse use,
 		stripes->condition = true;
 }
 
-/* Add the stripes of all event types there can be. */
+/* Check under the stripes of all event types there can be. */
 void
-evs_stripes_want_all_types(EvsStripes *stripes, EvsStripeUse use)
+evs_stripes_check_all_types(EvsStripes *stripes)
 {
 	for (int i = 0; i < EVS_TYPE_STRIPES / 64; i++)
-		stripes->wanted[EVS_STRIPE_TYPE][use][i] = ~UINT64CONST(0);
-	if (use == EVS_STRIPE_CHECK)
-		stripes->condition = true;
+		stripes->wanted[EVS_STRIPE_TYPE][EVS_STRIPE_CHECK][i] = ~UINT64CONST(0);
+	stripes->condition = true;
 }
 
 /* A walk over the wanted stripes, in order. */
@@ -176,7 +175,7 @@ try_types_and_tags(const EvsStripes *stripes, LOCKTAG *refused, LOCKMODE *mode)
  * soon, and the line is short.
  */
 static void
-wait_for(const LOCKTAG *tag, LOCKMODE mode)
+wait_for_others(const LOCKTAG *tag, LOCKMODE mode)
 {
 	bool		check = mode != RowExclusiveLock;
 	VirtualTransactionId *adders = check ? GetLockConflicts(tag, ShareLock, NULL) : NULL;
@@ -205,7 +204,7 @@ take_politely(const EvsStripes *stripes)
 
 		if (try_types_and_tags(stripes, &refused, &mode))
 			return true;
-		wait_for(&refused, mode);
+		wait_for_others(&refused, mode);
 	}
 	return false;
 }

@@ -39,7 +39,7 @@ typedef struct EvsStripes
 extern void evs_stripes_init(EvsStripes *stripes, Oid relid);
 extern void evs_stripes_want(EvsStripes *stripes, EvsStripeKind kind, EvsStripeUse use,
 							 const char *name, int length);
-extern void evs_stripes_want_all_types(EvsStripes *stripes, EvsStripeUse use);
+extern void evs_stripes_check_all_types(EvsStripes *stripes);
 extern void evs_stripes_take(const EvsStripes *stripes);
 extern void evs_stripes_give_back(const EvsStripes *stripes);
 extern void evs_stripes_keep_used(const EvsStripes *stripes);

@@ -44,7 +44,7 @@ tags_column(const Datum *values, const bool *nulls)
 
 /* Take the stripes of a row, to the end of the transaction, and learn its stream's last version. */
 static EvsVersion
-lock_and_look(Relation rel, EvsTable *table, const text *stream, const text *type, ArrayType *tags)
+lock_row_stripes(Relation rel, EvsTable *table, const text *stream, const text *type, ArrayType *tags)
 {
 	Relation	index = index_open(table->version_index, AccessShareLock);
 	EvsVersion	last;
@@ -86,7 +86,7 @@ static void
 fill_in(Relation rel, EvsTable *table, Datum *values, bool *nulls)
 {
 	text	   *stream = text_column(values, nulls, EVS_COLUMN_STREAM);
-	EvsVersion	last = lock_and_look(rel, table, stream, text_column(values, nulls, EVS_COLUMN_TYPE),
+	EvsVersion	last = lock_row_stripes(rel, table, stream, text_column(values, nulls, EVS_COLUMN_TYPE),
 									 tags_column(values, nulls));
 
 	if (!nulls[EVS_COLUMN_VERSION - 1])

@@ -80,6 +80,12 @@ SELECT version FROM evstore.append('order-3', 'OrderPlaced', '{}', expected_vers
 COMMIT;
 SELECT count(*) FROM events WHERE stream = 'order-3';
 
+-- A retry adds nothing, and keeps no condition waiting.
+BEGIN;
+SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{}', expected_version => 0, id => '00000000-0000-0000-0000-000000000001');
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+COMMIT;
+
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
 DROP SCHEMA regress_append_retry CASCADE;
