@@ -6,7 +6,7 @@ SELECT pg_catalog.pg_extension_config_dump('evstore._projection_id', '');
 CREATE TABLE evstore._projection (
 	id          integer PRIMARY KEY DEFAULT pg_catalog.nextval('evstore._projection_id'),
 	name        text COLLATE "C" NOT NULL UNIQUE,
-	kind        text NOT NULL CHECK (kind IN ('query', 'statement')),
+	kind        text NOT NULL CHECK (kind IN ('query', 'statement', 'handler')),
 	mode        text NOT NULL CHECK (mode IN ('async')),
 	owner       regrole NOT NULL,
 	event_table regclass NOT NULL,
@@ -19,7 +19,7 @@ CREATE TABLE evstore._projection (
 	created_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE evstore._projection IS
-	'one row a projection; the query of a query projection, over a batch, is the view evstore._batch_<id>';
+	'one row a projection; what a query or a handler does with a batch is the view evstore._batch_<id>';
 SELECT pg_catalog.pg_extension_config_dump('evstore._projection', '');
 
 CREATE FUNCTION evstore._projection_arrives()
@@ -65,13 +65,14 @@ COMMENT ON FUNCTION evstore._batch_to() IS
 
 CREATE FUNCTION evstore.create_projection(
 	name text, query text DEFAULT NULL, statement text DEFAULT NULL,
+	handler text DEFAULT NULL, handlers jsonb DEFAULT NULL,
 	mode text DEFAULT 'async', read_table text DEFAULT NULL,
-	event_table regclass DEFAULT NULL, batch_size integer DEFAULT 1000000)
+	event_table regclass DEFAULT NULL, batch_size integer DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'evs_create_projection'
 LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, text, regclass, integer) IS
-	'declare a read table as a query over the events, or a statement over the batch view, and have workers keep it';
+COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer) IS
+	'declare a read table as a query over the events, a statement over the batch view, or functions called for each event, and have workers keep it';
 
 CREATE FUNCTION evstore.drop_projection(name text, keep_table boolean DEFAULT false)
 RETURNS void

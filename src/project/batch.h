@@ -6,11 +6,8 @@
 #define EVSTORE_BATCH_H
 
 #include "project/progress.h"
-#include "project/projection.h"
 
-extern void evs_batch_prepare_process(void);
 extern bool evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe, bool *empty);
 extern bool evs_batch_was_overtaken(void);
-extern void evs_batch_forget_plans(void);
 
 #endif							/* EVSTORE_BATCH_H */

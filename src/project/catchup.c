@@ -32,18 +32,11 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-/* What the functions evstore._batch_from() and _batch_to() return. */
-typedef struct Bounds
-{
-	EvsPosition from;
-	EvsPosition to;
-} Bounds;
-
 /* A copy of a tree, with the bounds in place of the functions that return them. */
 static Node *
 bind_bounds(Node *node, void *context)
 {
-	const Bounds *bounds = context;
+	const EvsBounds *bounds = context;
 	Oid			function;
 
 	if (node == NULL)
@@ -62,11 +55,11 @@ bind_bounds(Node *node, void *context)
 
 /* The plan of the query for these bounds. */
 static PlannedStmt *
-plan_select(const char *select, Bounds *bounds)
+plan_select(const char *select, const EvsBounds *bounds)
 {
 	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(select));
 	List	   *queries = pg_analyze_and_rewrite_fixedparams(statement, select, NULL, 0, NULL);
-	Node	   *query = bind_bounds((Node *) linitial_node(Query, queries), bounds);
+	Node	   *query = bind_bounds((Node *) linitial_node(Query, queries), (void *) bounds);
 
 	return pg_plan_query((Query *) query, select, CURSOR_OPT_PARALLEL_OK, NULL);
 }
@@ -106,15 +99,14 @@ prepare_upsert(const char *upsert)
 }
 
 /*
- * Run "select" over the batch between two positions, and "upsert" over the
- * rows it returns, which that finds under the name EVS_CATCHUP_ROWS. Returns
- * how many rows were written. Call inside SPI.
+ * Run "select" over a batch, and "upsert" over the rows it returns, which that
+ * finds under the name EVS_CATCHUP_ROWS. Returns how many rows were written.
+ * Call inside SPI.
  */
 uint64
-evs_catchup_apply(const char *select, const char *upsert, EvsPosition from, EvsPosition to)
+evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *bounds)
 {
-	Bounds		bounds = {.from = from, .to = to};
-	PlannedStmt *plan = plan_select(select, &bounds);
+	PlannedStmt *plan = plan_select(select, bounds);
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 	EphemeralNamedRelationData relation = {
 		.md = {

@@ -5,11 +5,11 @@
 #ifndef EVSTORE_CATCHUP_H
 #define EVSTORE_CATCHUP_H
 
-#include "store/event.h"
+#include "project/bounds.h"
 
 /* The name by which an upsert finds the rows of its batch. */
 #define EVS_CATCHUP_ROWS "_batch_rows"
 
-extern uint64 evs_catchup_apply(const char *select, const char *upsert, EvsPosition from, EvsPosition to);
+extern uint64 evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *bounds);
 
 #endif							/* EVSTORE_CATCHUP_H */

@@ -22,6 +22,7 @@
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "project/handler.h"
 #include "project/projection.h"
 #include "project/query.h"
 #include "project/statement.h"
@@ -33,6 +34,13 @@
 
 /* Room on a read table's pages, so that its updates are HOT. */
 #define READ_TABLE_FILLFACTOR 80
+
+/*
+ * Positions that a batch spans at most, unless the projection says otherwise: a
+ * handler does much for each event, and what it did is not to be lost at once.
+ */
+#define BATCH_SIZE		1000000
+#define HANDLER_BATCH_SIZE 1000
 
 /* Run one statement of the caller's. */
 static void
@@ -95,7 +103,7 @@ text_argument(FunctionCallInfo fcinfo, int argument)
 /* Arguments of create_projection(). */
 enum
 {
-	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_BATCH_SIZE
+	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_HANDLER, ARG_HANDLERS, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_BATCH_SIZE
 };
 
 /* Have others who declare the same name wait until we have, or have not. */
@@ -135,16 +143,17 @@ check_arguments(FunctionCallInfo fcinfo)
 {
 	char	   *mode = text_argument(fcinfo, ARG_MODE);
 
-	if (PG_ARGISNULL(ARG_QUERY) == PG_ARGISNULL(ARG_STATEMENT))
+	if (!PG_ARGISNULL(ARG_QUERY) + !PG_ARGISNULL(ARG_STATEMENT) +
+		!PG_ARGISNULL(ARG_HANDLER) + !PG_ARGISNULL(ARG_HANDLERS) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a projection has either a query or a statement")));
+				 errmsg("a projection has a query, a statement, a handler or handlers, and only one of them")));
 	if (mode == NULL || strcmp(mode, "async") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("projection mode \"%s\" is not supported", mode ? mode : "null"),
 				 errhint("The mode is \"async\".")));
-	if (PG_ARGISNULL(ARG_BATCH_SIZE) || PG_GETARG_INT32(ARG_BATCH_SIZE) < 1)
+	if (!PG_ARGISNULL(ARG_BATCH_SIZE) && PG_GETARG_INT32(ARG_BATCH_SIZE) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("batch_size must be at least 1")));
@@ -185,9 +194,9 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 	evs_projection_insert(projection, query->select);
 }
 
-/* Declare a statement projection. Call inside SPI. */
+/* What a statement and a handler have in common: they say themselves which tables they write. */
 static void
-declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
+declare_tables(FunctionCallInfo fcinfo, EvsProjection *projection)
 {
 	char	   *read_table = text_argument(fcinfo, ARG_READ_TABLE);
 	Relation	rel;
@@ -196,12 +205,53 @@ declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
 	projection->event_table = evs_table_argument(fcinfo, ARG_EVENT_TABLE);
 	(void) evs_table_open(projection->event_table, AccessShareLock, &rel);
 	evs_table_close(rel);
-	evs_statement_check(projection->definition);
 	evs_projection_check_policies(projection->event_table, projection->owner);
 	if (read_table)
 		projection->read_table =
 			existing_read_table(makeRangeVarFromNameList(EVS_QUALIFIED_NAME(read_table)));
+}
+
+/* Declare a statement projection. Call inside SPI. */
+static void
+declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
+{
+	declare_tables(fcinfo, projection);
+	evs_statement_check(projection->definition);
 	evs_projection_insert(projection, NULL);
+}
+
+/* Declare a handler projection. Call inside SPI. */
+static void
+declare_handler(FunctionCallInfo fcinfo, EvsProjection *projection)
+{
+	char	   *select;
+
+	declare_tables(fcinfo, projection);
+	select = PG_ARGISNULL(ARG_HANDLERS) ?
+		evs_handler_compile(projection->definition, projection->event_table) :
+		evs_handlers_compile(PG_GETARG_JSONB_P(ARG_HANDLERS), projection->event_table);
+	/* It names what it uses in full, and is tried as the owner that it will run as. */
+	evs_statement_check(select);
+	evs_projection_insert(projection, select);
+}
+
+/* The kind that the arguments declare. */
+static EvsProjectionKind
+declared_kind(FunctionCallInfo fcinfo)
+{
+	if (!PG_ARGISNULL(ARG_QUERY))
+		return EVS_QUERY;
+	return PG_ARGISNULL(ARG_STATEMENT) ? EVS_HANDLER : EVS_STATEMENT;
+}
+
+/* What was declared, as text. */
+static char *
+declared_definition(FunctionCallInfo fcinfo)
+{
+	if (!PG_ARGISNULL(ARG_HANDLERS))
+		return JsonbToCString(NULL, &PG_GETARG_JSONB_P(ARG_HANDLERS)->root, 0);
+	return text_argument(fcinfo, !PG_ARGISNULL(ARG_QUERY) ? ARG_QUERY :
+						 !PG_ARGISNULL(ARG_STATEMENT) ? ARG_STATEMENT : ARG_HANDLER);
 }
 
 PG_FUNCTION_INFO_V1(evs_create_projection);
@@ -209,7 +259,7 @@ PG_FUNCTION_INFO_V1(evs_drop_projection);
 PG_FUNCTION_INFO_V1(evs_pause_projection);
 PG_FUNCTION_INFO_V1(evs_resume_projection);
 
-/* evstore.create_projection(name, query, statement, mode, read_table, event_table, batch_size) */
+/* evstore.create_projection(name, query, statement, handler, handlers, mode, read_table, event_table, batch_size) */
 Datum
 evs_create_projection(PG_FUNCTION_ARGS)
 {
@@ -221,20 +271,29 @@ evs_create_projection(PG_FUNCTION_ARGS)
 	projection.name = text_argument(fcinfo, ARG_NAME);
 	check_name(projection.name);
 	check_arguments(fcinfo);
-	projection.is_query = !PG_ARGISNULL(ARG_QUERY);
-	projection.definition = text_argument(fcinfo, projection.is_query ? ARG_QUERY : ARG_STATEMENT);
+	projection.kind = declared_kind(fcinfo);
+	projection.definition = declared_definition(fcinfo);
 	projection.owner = GetUserId();
-	projection.batch_size = PG_GETARG_INT32(ARG_BATCH_SIZE);
+	projection.batch_size = !PG_ARGISNULL(ARG_BATCH_SIZE) ? PG_GETARG_INT32(ARG_BATCH_SIZE) :
+		projection.kind == EVS_HANDLER ? HANDLER_BATCH_SIZE : BATCH_SIZE;
 
 	context.callback = definition_context;
 	context.arg = projection.definition;
 	context.previous = error_context_stack;
 	error_context_stack = &context;
 	SPI_connect();
-	if (projection.is_query)
-		declare_query(fcinfo, &projection);
-	else
-		declare_statement(fcinfo, &projection);
+	switch (projection.kind)
+	{
+		case EVS_QUERY:
+			declare_query(fcinfo, &projection);
+			break;
+		case EVS_STATEMENT:
+			declare_statement(fcinfo, &projection);
+			break;
+		case EVS_HANDLER:
+			declare_handler(fcinfo, &projection);
+			break;
+	}
 	SPI_finish();
 	error_context_stack = context.previous;
 	PG_RETURN_VOID();
@@ -279,10 +338,10 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 		 * A batch locks the read table first and reads the projection's view
 		 * then: whoever took them the other way round would meet it halfway.
 		 */
-		if (projection->is_query)
+		if (projection->kind == EVS_QUERY)
 			LockRelationOid(projection->read_table, keep_table ? ShareRowExclusiveLock : AccessExclusiveLock);
 		evs_projection_delete(projection);
-		if (projection->is_query && get_rel_name(projection->read_table))
+		if (projection->kind == EVS_QUERY && get_rel_name(projection->read_table))
 			execute(psprintf(keep_table ? "COMMENT ON TABLE %s IS NULL" : "DROP TABLE %s",
 							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
 														get_rel_name(projection->read_table))));

@@ -3,11 +3,12 @@
  *		The rows that say what projections there are.
  *
  * A projection is a row of evstore._projection, its checkpoint one of
- * evstore._checkpoint, and, if it is a query, the query over the current batch
- * as a view of its own, evstore._batch_<id>. In a view the server keeps the
- * names for us: tables, columns and functions it reads can be renamed and
- * moved, and cannot be dropped from under it. All three are the extension
- * owner's; the view is read with the rights of whoever applies the batch.
+ * evstore._checkpoint, and, unless it is a statement, a view of its own,
+ * evstore._batch_<id>: a query over the current batch, or the calls of a handler
+ * for its events. In a view the server keeps the names for us: tables, columns
+ * and functions it uses can be renamed and moved, and cannot be dropped from
+ * under it. All three are the extension owner's; the view is read with the
+ * rights of whoever applies the batch.
  *
  * When a transaction that changed any of it commits, the manager of the
  * database is rung, and sees by the generation that there is something to read.
@@ -35,6 +36,13 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+
+/* Kinds as the table calls them. */
+static const char *const kind_names[] = {
+	[EVS_QUERY] = "query",
+	[EVS_STATEMENT] = "statement",
+	[EVS_HANDLER] = "handler",
+};
 
 /* Did this transaction change what projections there are? */
 static bool definitions_changed = false;
@@ -148,6 +156,16 @@ evs_projection_find(const char *name, Oid *owner)
 	return id;
 }
 
+/* The kind of a name. */
+static EvsProjectionKind
+kind_of(const char *name)
+{
+	for (int i = 0; i < lengthof(kind_names); i++)
+		if (strcmp(kind_names[i], name) == 0)
+			return i;
+	elog(ERROR, "no projection is of kind \"%s\"", name);
+}
+
 /* Load a projection, NULL if there is none of this id; call inside SPI. */
 EvsProjection *
 evs_projection_load(int id)
@@ -156,7 +174,7 @@ evs_projection_load(int id)
 	EvsProjection *projection;
 	bool		isnull;
 
-	run_for("SELECT name, kind = 'query', owner::oid, event_table::oid, read_table::oid,"
+	run_for("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
 			" definition, columns, on_conflict, settings, batch_size"
 			" FROM evstore._projection WHERE id = $1", id, SPI_OK_SELECT);
 	if (SPI_processed == 0)
@@ -166,7 +184,7 @@ evs_projection_load(int id)
 	projection = palloc0_object(EvsProjection);
 	projection->id = id;
 	projection->name = text_column(1);
-	projection->is_query = DatumGetBool(column(2, &isnull));
+	projection->kind = kind_of(text_column(2));
 	projection->owner = DatumGetObjectId(column(3, &isnull));
 	projection->event_table = DatumGetObjectId(column(4, &isnull));
 	projection->read_table = DatumGetObjectId(column(5, &isnull));
@@ -180,20 +198,37 @@ evs_projection_load(int id)
 	return projection;
 }
 
-/* Name of the view that is a query projection's query over the current batch. */
+/* Name of the view over the current batch, of a query projection or of a handler's. */
 static char *
 batch_view(int id)
 {
 	return psprintf("evstore._batch_%d", id);
 }
 
+/* Let the owners of projections read the view, each with the rights that they have. */
+static void
+open_batch_view(int id)
+{
+	run(psprintf("GRANT SELECT ON %s TO PUBLIC", batch_view(id)), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+}
+
+/* Make the view of a handler, whose text is ours but for the names of functions. */
+static void
+create_handler_view(const EvsProjection *projection, const char *select)
+{
+	run(psprintf("CREATE VIEW %s WITH (security_invoker = true) AS %s", batch_view(projection->id), select),
+		0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	open_batch_view(projection->id);
+}
+
 /*
- * Make the view. Its text is the caller's, and parsing can already run code (a
- * literal of a domain runs the domain's check), so the caller creates it, where
- * the caller may; only then does the extension's owner take it over.
+ * Make the view of a query. Its text is the caller's, and parsing can already
+ * run code (a literal of a domain runs the domain's check), so the caller
+ * creates it, where the caller may; only then does the extension's owner take
+ * it over.
  */
 static void
-create_batch_view(const EvsProjection *projection, const char *select)
+create_query_view(const EvsProjection *projection, const char *select)
 {
 	char	   *schema = get_namespace_name(get_rel_namespace(projection->read_table));
 	char	   *view = psprintf("_batch_%d", projection->id);
@@ -211,8 +246,7 @@ create_batch_view(const EvsProjection *projection, const char *select)
 		0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	if (strcmp(schema, EVS_EXTENSION) != 0)
 		run(psprintf("ALTER VIEW %s SET SCHEMA " EVS_EXTENSION, made), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
-	run(psprintf("GRANT SELECT ON %s TO PUBLIC", batch_view(projection->id)),
-		0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	open_batch_view(projection->id);
 }
 
 /* Refuse an owner from whom policies hide events: what is seen today need not be tomorrow. */
@@ -228,20 +262,20 @@ evs_projection_check_policies(Oid event_table, Oid owner)
 				 errhint("Have the table's owner, or a role with BYPASSRLS, own the projection.")));
 }
 
-/* Add a projection; "select" is its query over a batch, NULL for a statement. Call inside SPI. */
+/* Add a projection; "select" is what its view shows, NULL for a statement. Call inside SPI. */
 void
 evs_projection_insert(EvsProjection *projection, const char *select)
 {
 	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID};
 	Datum		values[] = {
 		CStringGetTextDatum(projection->name),
-		CStringGetTextDatum(projection->is_query ? "query" : "statement"),
+		CStringGetTextDatum(kind_names[projection->kind]),
 		ObjectIdGetDatum(projection->owner),
 		ObjectIdGetDatum(projection->event_table),
 		ObjectIdGetDatum(projection->read_table),
 		CStringGetTextDatum(projection->definition),
-		projection->is_query ? CStringGetTextDatum(projection->columns) : 0,
-		projection->is_query ? CStringGetTextDatum(projection->on_conflict) : 0,
+		projection->columns ? CStringGetTextDatum(projection->columns) : 0,
+		projection->on_conflict ? CStringGetTextDatum(projection->on_conflict) : 0,
 		PointerGetDatum(projection->settings),
 		Int32GetDatum(projection->batch_size),
 	};
@@ -250,7 +284,7 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 
 	if (!OidIsValid(projection->read_table))
 		nulls[4] = 'n';
-	if (!projection->is_query)
+	if (projection->kind != EVS_QUERY)
 		nulls[6] = nulls[7] = 'n';
 
 	declaring = true;
@@ -263,8 +297,10 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 	declaring = false;
 	projection->id = DatumGetInt32(column(1, &isnull));
 
-	if (projection->is_query)
-		create_batch_view(projection, select);
+	if (projection->kind == EVS_QUERY)
+		create_query_view(projection, select);
+	else if (projection->kind == EVS_HANDLER)
+		create_handler_view(projection, select);
 	note_change();
 }
 
@@ -276,7 +312,7 @@ evs_projection_delete(const EvsProjection *projection)
 	run_for("DELETE FROM evstore._checkpoint WHERE projection = $1", projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1", projection->id, SPI_OK_DELETE);
 	/* Nobody but a batch has any use for the view, and nobody shall keep it from going. */
-	if (projection->is_query)
+	if (projection->kind != EVS_STATEMENT)
 		run(psprintf("DROP VIEW IF EXISTS %s CASCADE", batch_view(projection->id)),
 			0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	note_change();
@@ -295,7 +331,7 @@ evs_projection_pause(int id, bool paused)
 	note_change();
 }
 
-/* The query of a query projection, over the current batch. */
+/* The query of a query projection over the current batch, or the calls of a handler. */
 char *
 evs_projection_select(const EvsProjection *projection)
 {
@@ -377,8 +413,8 @@ PG_FUNCTION_INFO_V1(evs_projection_arrives);
  * A row that nobody declared here comes from a restore. A query projection may
  * start by itself as soon as its row is there: until its read table and the
  * read table's key are restored, its batches fail and are retried. Nothing
- * tells when the tables that a statement writes are complete, so it waits for
- * somebody to resume it.
+ * tells when the tables that another one writes are complete, so it waits
+ * for somebody to resume it.
  */
 Datum
 evs_projection_arrives(PG_FUNCTION_ARGS)

@@ -10,15 +10,23 @@
 #include "nodes/nodes.h"
 #include "utils/array.h"
 
+/* How a projection says what it does with events. */
+typedef enum EvsProjectionKind
+{
+	EVS_QUERY,
+	EVS_STATEMENT,
+	EVS_HANDLER
+} EvsProjectionKind;
+
 /* A row of evstore._projection. */
 typedef struct EvsProjection
 {
 	int			id;
 	char	   *name;
-	bool		is_query;		/* a query projection, or a statement projection */
+	EvsProjectionKind kind;
 	Oid			owner;
 	Oid			event_table;
-	Oid			read_table;		/* InvalidOid if a statement declared none */
+	Oid			read_table;		/* InvalidOid if none was declared */
 	char	   *definition;		/* as it was declared */
 	char	   *columns;		/* of a query's read table, quoted, with commas between */
 	char	   *on_conflict;	/* of a query's upsert: its ON CONFLICT clause */

@@ -23,6 +23,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "project/apply.h"
 #include "project/batch.h"
 #include "project/checkpoint.h"
 #include "project/generation.h"
@@ -143,7 +144,7 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
 		FlushErrorState();
 		AbortCurrentTransaction();
 		/* What its statement names may have changed: build it anew next time. */
-		evs_batch_forget_plans();
+		evs_apply_forget_all();
 		pgstat_report_activity(STATE_IDLE, NULL);
 	}
 	PG_END_TRY();
@@ -195,7 +196,7 @@ evs_worker_main(Datum arg)
 	MemoryContext context;
 
 	pgstat_report_appname("evstore worker");
-	evs_batch_prepare_process();
+	evs_apply_prepare_process();
 	before_shmem_exit(give_back, (Datum) 0);
 	context = AllocSetContextCreate(TopMemoryContext, "evstore worker", ALLOCSET_DEFAULT_SIZES);
 	known_safe = look_for_work(&sequence);
@@ -212,7 +213,6 @@ evs_worker_main(Datum arg)
 		if (seen != evs_generation(slot))
 		{
 			seen = evs_generation(slot);
-			evs_batch_forget_plans();
 			known_safe = look_for_work(&sequence);
 			MemoryContextSwitchTo(context);
 		}

@@ -223,8 +223,6 @@ SELECT evstore.create_projection('p', query => :query, batch_size => 0);
 \echo :SQLSTATE
 SELECT evstore.create_projection('p', query => :query, batch_size => -1);
 \echo :SQLSTATE
-SELECT evstore.create_projection('p', query => :query, batch_size => NULL);
-\echo :SQLSTATE
 SELECT evstore.create_projection('p', query => :query, read_table => 'country');
 \echo :SQLSTATE
 SELECT evstore.create_projection('p', query => :query, read_table => '');

@@ -1,0 +1,319 @@
+/*
+ * apply.c
+ *		Applying the events between two positions to a projection.
+ *
+ * What is run is one statement, whatever the kind of the projection: the upsert
+ * of a query, the statement as it was declared, or the calls of a handler. It
+ * runs as the projection's owner, under the settings of its declaration. Who
+ * decides which events, and moves the checkpoint, is batch.c.
+ *
+ * Few events use a plan kept from one batch to the next, made for the primary
+ * key and immune to statistics that were gathered when the table was small.
+ * Many, when catching up, are planned each time for what they span; those of a
+ * query go by way of catchup.c. A handler gets its events one by one, in order,
+ * and has one plan for both.
+ */
+#include "evstore.h"
+
+#include "base/database.h"
+#include "base/owner.h"
+#include "catalog/pg_class.h"
+#include "executor/spi.h"
+#include "project/apply.h"
+#include "project/catchup.h"
+#include "project/generation.h"
+#include "storage/lmgr.h"
+#include "store/table.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* Up to so many positions are few events. */
+#define FEW_EVENTS 5000
+
+/*
+ * Planner settings, so that no plan hangs on statistics: a worker's own are for
+ * few events, and what many change of them.
+ */
+static const char *const few_settings[][2] = {
+	{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"}, {"enable_sort", "off"}, {"jit", "off"},
+};
+static const char *const many_settings[][2] = {
+	{"enable_seqscan", "on"}, {"enable_bitmapscan", "on"}, {"work_mem", "64MB"},
+};
+
+/* What is kept of a projection, besides its definition. */
+typedef struct EvsAppliedState
+{
+	char	   *sql;			/* applies a batch */
+	char	   *select;			/* the same in two steps, for a query: its rows in a big batch, */
+	char	   *upsert;			/* and what is done with them */
+	char	   *read_table;		/* the name in "sql" and "upsert" of a query's read table, or NULL */
+	SPIPlanPtr	plan;			/* of "sql", for few events */
+	MemoryContext context;
+} EvsAppliedState;
+
+static HTAB *known = NULL;		/* of EvsApplied */
+static uint32 known_generation; /* of the definitions in it */
+
+/* This process will apply batches. */
+void
+evs_apply_prepare_process(void)
+{
+	for (int i = 0; i < lengthof(few_settings); i++)
+		SetConfigOption(few_settings[i][0], few_settings[i][1], PGC_USERSET, PGC_S_SESSION);
+}
+
+/* Forget a projection. */
+static void
+forget(EvsApplied *applied)
+{
+	if (applied->state->plan)
+		SPI_freeplan(applied->state->plan);
+	MemoryContextDelete(applied->state->context);
+	hash_search(known, &applied->id, HASH_REMOVE, NULL);
+}
+
+/* Forget every definition and plan. */
+void
+evs_apply_forget_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	EvsApplied *applied;
+
+	if (known == NULL)
+		return;
+	hash_seq_init(&scan, known);
+	while ((applied = hash_seq_search(&scan)) != NULL)
+		forget(applied);
+}
+
+/* Refuse to apply where it could not be right. */
+void
+evs_apply_check(const EvsProjection *projection)
+{
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(projection->owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of projection \"%s\" does not exist", projection->name),
+				 errdetail("Role %u was dropped.", projection->owner),
+				 errhint("Drop the projection, and create it as another role.")));
+	if (!evs_table_is_event_table(projection->event_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
+	evs_projection_check_policies(projection->event_table, projection->owner);
+	if (!OidIsValid(projection->read_table))
+		return;
+	if (get_rel_name(projection->read_table) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the read table of projection \"%s\" does not exist", projection->name),
+				 errhint("Drop the projection, and create it again.")));
+	if (get_rel_persistence(projection->read_table) != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the read table of projection \"%s\" is not logged", projection->name),
+				 errdetail("A crash would empty it and leave its checkpoint where it is."),
+				 errhint("Run ALTER TABLE ... SET LOGGED.")));
+}
+
+/*
+ * The present name of a query's read table, NULL if there is none. The lock
+ * keeps the name what it is until the batch is committed: tables may be
+ * exchanged by renaming them.
+ */
+static char *
+lock_read_table(const EvsProjection *projection)
+{
+	if (projection->kind != EVS_QUERY)
+		return NULL;
+	LockRelationOid(projection->read_table, RowExclusiveLock);
+	if (get_rel_name(projection->read_table) == NULL)
+		return NULL;
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
+									  get_rel_name(projection->read_table));
+}
+
+/* Write the statements that apply a batch. */
+static void
+write_sql(const EvsProjection *projection, EvsAppliedState *state)
+{
+	switch (projection->kind)
+	{
+		case EVS_QUERY:
+			state->select = evs_projection_select(projection);
+			state->sql = evs_projection_upsert(projection, state->read_table, state->select);
+			state->upsert = evs_projection_upsert(projection, state->read_table, "SELECT * FROM " EVS_CATCHUP_ROWS);
+			break;
+		case EVS_STATEMENT:
+			state->sql = pstrdup(projection->definition);
+			break;
+		case EVS_HANDLER:
+			state->sql = evs_projection_select(projection);
+			break;
+	}
+}
+
+/* Load a projection, in a context of its own below "parent"; NULL if it is gone. */
+static EvsApplied *
+load(int id)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "evstore projection", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	EvsAppliedState *state = palloc0_object(EvsAppliedState);
+	EvsProjection *definition = evs_projection_load(id);
+	EvsApplied *applied;
+
+	state->context = context;
+	if (definition)
+	{
+		state->read_table = lock_read_table(definition);
+		evs_apply_check(definition);
+		write_sql(definition, state);
+	}
+	MemoryContextSwitchTo(caller);
+	if (definition == NULL)
+		return NULL;
+
+	MemoryContextSetParent(context, TopMemoryContext);
+	applied = hash_search(known, &id, HASH_ENTER, NULL);
+	applied->definition = definition;
+	applied->state = state;
+	return applied;
+}
+
+/*
+ * A projection to apply events to, its read table locked against being renamed;
+ * NULL if it is gone. Call inside SPI.
+ */
+EvsApplied *
+evs_apply_find(int id)
+{
+	uint32		generation = evs_generation(evs_database_slot());
+	EvsApplied *applied;
+
+	if (known == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = sizeof(int),
+			.entrysize = sizeof(EvsApplied),
+			.hcxt = TopMemoryContext,
+		};
+
+		known = hash_create("evstore projections", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	if (generation != known_generation)
+		evs_apply_forget_all();
+	known_generation = generation;
+
+	applied = hash_search(known, &id, HASH_FIND, NULL);
+	if (applied)
+	{
+		char	   *name = lock_read_table(applied->definition);
+
+		if (applied->state->read_table == NULL || (name && strcmp(name, applied->state->read_table) == 0))
+			return applied;
+		forget(applied);
+	}
+	return load(id);
+}
+
+/* The text of the batch, for messages of errors inside it. */
+static void
+batch_error_context(void *arg)
+{
+	const EvsBounds *bounds = evs_bounds();
+
+	if (bounds)
+		errcontext("projection \"%s\", events after position %lld up to %lld",
+				   ((EvsProjection *) arg)->name, (long long) bounds->from, (long long) bounds->to);
+}
+
+/* Stop if SPI could not do what it was told. */
+static void
+check_result(int result)
+{
+	if (result < 0)
+		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
+}
+
+/* Run the kept plan. Returns how many rows the statement has written, if it says so. */
+static uint64
+run_kept(const EvsApplied *applied)
+{
+	EvsAppliedState *state = applied->state;
+	SPIExecuteOptions options = {.dest = None_Receiver};
+
+	if (state->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(state->sql, 0, NULL);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare the batch of projection \"%s\"", applied->definition->name);
+		state->plan = plan;
+	}
+	check_result(SPI_execute_plan_extended(state->plan, &options));
+	return SPI_processed;
+}
+
+/* Plan for what the batch spans, and run it. Returns the same. */
+static uint64
+run_planned(const EvsApplied *applied, const EvsBounds *bounds)
+{
+	EvsAppliedState *state = applied->state;
+	SPIExecuteOptions options = {.dest = None_Receiver};
+
+	for (int i = 0; i < lengthof(many_settings); i++)
+		(void) set_config_option(many_settings[i][0], many_settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	if (applied->definition->kind == EVS_QUERY)
+		return evs_catchup_apply(state->select, state->upsert, bounds);
+	check_result(SPI_execute_extended(state->sql, &options));
+	return SPI_processed;
+}
+
+/* Run what applies the batch, as the projection's owner. */
+static uint64
+run_as_owner(const EvsApplied *applied, const EvsBounds *bounds)
+{
+	EvsProjection *projection = applied->definition;
+	EvsOwnerFrame frame;
+	uint64		written;
+
+	evs_owner_begin(&frame, projection->owner, projection->settings);
+	written = projection->kind == EVS_HANDLER || bounds->to - bounds->from <= FEW_EVENTS ?
+		run_kept(applied) : run_planned(applied, bounds);
+	evs_owner_end(&frame);
+	return written;
+}
+
+/* Apply the events of a batch. Says whether that can have changed anything. Call inside SPI. */
+bool
+evs_apply_events(EvsApplied *applied, EvsBounds bounds)
+{
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = batch_error_context,
+		.arg = applied->definition,
+	};
+	const EvsBounds *outer = evs_bounds_set(&bounds);
+	volatile uint64 written = 0;
+
+	error_context_stack = &context;
+	PG_TRY();
+	{
+		written = run_as_owner(applied, &bounds);
+	}
+	PG_FINALLY();
+	{
+		(void) evs_bounds_set(outer);
+	}
+	PG_END_TRY();
+	error_context_stack = context.previous;
+	return applied->definition->kind != EVS_QUERY || written > 0;
+}

@@ -1,0 +1,25 @@
+/*
+ * apply.h
+ *		Applying the events between two positions to a projection.
+ */
+#ifndef EVSTORE_APPLY_H
+#define EVSTORE_APPLY_H
+
+#include "project/bounds.h"
+#include "project/projection.h"
+
+/* What this session keeps of a projection that it applies; private but for its definition. */
+typedef struct EvsApplied
+{
+	int			id;				/* hash key */
+	EvsProjection *definition;
+	struct EvsAppliedState *state;
+} EvsApplied;
+
+extern void evs_apply_prepare_process(void);
+extern EvsApplied *evs_apply_find(int id);
+extern void evs_apply_check(const EvsProjection *projection);
+extern bool evs_apply_events(EvsApplied *applied, EvsBounds bounds);
+extern void evs_apply_forget_all(void);
+
+#endif							/* EVSTORE_APPLY_H */
