@@ -58,7 +58,9 @@ ALTER FUNCTION see(evstore.event) RENAME TO look;
 SELECT version FROM evstore.append('order-2', 'OrderLost', '{}');
 SELECT evstore.wait_for('seen');
 SELECT type FROM seen WHERE stream = 'order-2' ORDER BY n;
+\set VERBOSITY terse
 DROP FUNCTION look(evstore.event);
+\set VERBOSITY default
 SELECT evstore.drop_projection('seen');
 DROP FUNCTION look(evstore.event);
 SELECT count(*) > 0 AS kept FROM seen;
