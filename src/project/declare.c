@@ -52,7 +52,7 @@ execute(const char *sql)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
-/* Create the read table of a query, empty, with its key. */
+/* Create the read table of a query, as it is over no events, with its key. */
 static Oid
 create_read_table(const EvsCompiledQuery *query, RangeVar *name, const char *projection)
 {
@@ -69,10 +69,11 @@ create_read_table(const EvsCompiledQuery *query, RangeVar *name, const char *pro
 	evs_owner_begin(&frame, GetUserId(), NULL);
 	if (SPI_execute(psprintf("EXPLAIN %s", query->select), false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not try the query");
-	execute(psprintf("CREATE TABLE %s WITH (fillfactor = %d) AS %s WITH NO DATA",
-					 table, READ_TABLE_FILLFACTOR, query->select));
+	execute(psprintf("CREATE TABLE %s WITH (fillfactor = %d) AS %s",
+					 table, READ_TABLE_FILLFACTOR, query->initial));
 	/* A key may be NULL (an order without a region), and is a key all the same. */
-	execute(psprintf("ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)", table, query->keys));
+	execute(psprintf(query->has_keys ? "ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)" :
+					 "CREATE UNIQUE INDEX ON %s (%s)", table, query->keys));
 	execute(psprintf("COMMENT ON TABLE %s IS %s", table,
 					 quote_literal_cstr(psprintf("kept by evstore projection \"%s\"", projection))));
 	evs_owner_end(&frame);

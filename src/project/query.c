@@ -79,6 +79,16 @@ analyze(RawStmt *statement, const char *sql)
 	return parse_analyze_fixedparams(statement, sql, NULL, 0, NULL);
 }
 
+/* Is there one group of everything, whether GROUP BY () says so or nothing does? */
+static bool
+is_grand_total(const Query *query)
+{
+	return query->groupClause == NIL &&
+		(query->groupingSets == NIL ||
+		 (list_length(query->groupingSets) == 1 &&
+		  linitial_node(GroupingSet, query->groupingSets)->kind == GROUPING_SET_EMPTY));
+}
+
 /* Refuse clauses that look at more than one event, or at their order. */
 static void
 check_clauses(const Query *query)
@@ -99,14 +109,15 @@ check_clauses(const Query *query)
 		refuse("LIMIT or OFFSET", "Keep all rows, and limit when you read.");
 	if (query->rowMarks != NIL)
 		refuse("FOR UPDATE or FOR SHARE", "Events never change; leave it out.");
-	if (query->groupingSets != NIL)
+	if (query->groupingSets != NIL && !is_grand_total(query))
 		refuse("GROUPING SETS, ROLLUP or CUBE", "Declare one projection for each grouping.");
 	if (query->havingQual != NULL)
 		refuse("HAVING", "A group may satisfy it later; keep all groups, and filter when you read.");
 	if (query->hasSubLinks)
 		refuse("subqueries", "Join the other table in FROM.");
-	if (query->groupClause == NIL)
-		refuse("a query without GROUP BY", "Group by at least one key: it becomes the key of the read table.");
+	if (query->groupClause == NIL && !query->hasAggs)
+		refuse("a query without GROUP BY or aggregates",
+			   "Group by at least one key, or select aggregates over all events.");
 }
 
 /*
@@ -265,13 +276,54 @@ check_constancy(Node *node, void *context)
 	return expression_tree_walker(node, check_constancy, context);
 }
 
+/* Add to WHERE, in the tree as written. */
+static void
+add_conditions(SelectStmt *select, List *conditions)
+{
+	if (select->whereClause)
+		conditions = lcons(select->whereClause, conditions);
+	select->whereClause = (Node *) makeBoolExpr(AND_EXPR, conditions, -1);
+}
+
+/* The same query over no events at all: what its read table begins with. */
+static SelectStmt *
+over_no_events(SelectStmt *select)
+{
+	SelectStmt *empty = copyObject(select);
+	A_Const    *never = makeNode(A_Const);
+
+	never->val.boolval.type = T_Boolean;
+	never->val.boolval.boolval = false;
+	never->location = -1;
+	add_conditions(empty, list_make1(never));
+	return empty;
+}
+
+/*
+ * A query without keys has a row even where it finds no event. That row stands
+ * in the read table from the beginning, and a batch need not write it again.
+ */
+static void
+skip_empty(SelectStmt *select)
+{
+	FuncCall   *count = makeFuncCall(SystemFuncName("count"), NIL, COERCE_EXPLICIT_CALL, -1);
+	A_Const    *zero = makeNode(A_Const);
+
+	count->agg_star = true;
+	zero->val.ival.type = T_Integer;
+	zero->val.ival.ival = 0;
+	zero->location = -1;
+	select->havingClause = (Node *) makeA_Expr(AEXPR_OP, SystemFuncName(">"),
+											   (Node *) count, (Node *) zero, -1);
+}
+
 /* The event table's item gets the bounds of the batch, in the tree as written. */
 static void
 add_bounds(SelectStmt *select, const char *event_alias)
 {
 	static const char *const operators[] = {">", "<="};
 	static const char *const functions[] = {"_batch_from", "_batch_to"};
-	List	   *conditions = select->whereClause ? list_make1(select->whereClause) : NIL;
+	List	   *conditions = NIL;
 
 	for (int i = 0; i < lengthof(operators); i++)
 	{
@@ -283,12 +335,11 @@ add_bounds(SelectStmt *select, const char *event_alias)
 
 		column->fields = list_make2(makeString(pstrdup(event_alias)), makeString("position"));
 		column->location = -1;
-		condition = makeA_Expr(AEXPR_OP,
-							   list_make2(makeString("pg_catalog"), makeString(pstrdup(operators[i]))),
+		condition = makeA_Expr(AEXPR_OP, SystemFuncName(pstrdup(operators[i])),
 							   (Node *) column, (Node *) bound, -1);
 		conditions = lappend(conditions, condition);
 	}
-	select->whereClause = (Node *) makeBoolExpr(AND_EXPR, conditions, -1);
+	add_conditions(select, conditions);
 }
 
 /* Refuse a column of the select list that the read table cannot have. */
@@ -395,6 +446,35 @@ join(List *strings)
 	return out.data;
 }
 
+/* The text of a query with every name in full. */
+static char *
+print(SelectStmt *select, const char *sql)
+{
+	RawStmt    *statement = makeNode(RawStmt);
+	Query	   *query;
+	EvsOwnerFrame frame;
+	char	   *text;
+
+	statement->stmt = (Node *) select;
+	query = analyze(statement, sql);
+
+	/* With nothing but pg_catalog on the path, every other name is qualified. */
+	evs_owner_begin(&frame, GetUserId(), NULL);
+	text = pg_get_querydef(query, false);
+	evs_owner_end(&frame);
+	return text;
+}
+
+/* How the rows of a batch and those of the read table become one. */
+static char *
+on_conflict(const SelectList *list)
+{
+	char	   *target = list->keys ? join(list->keys) : EVS_NO_KEYS;
+
+	return list->combinations == NIL ? psprintf("(%s) DO NOTHING", target) :
+		psprintf("(%s) DO UPDATE SET %s", target, join(list->combinations));
+}
+
 /* Compile the query of a projection, or refuse it. */
 EvsCompiledQuery *
 evs_query_compile(const char *sql)
@@ -407,7 +487,6 @@ evs_query_compile(const char *sql)
 	Index		event_index;
 	ListCell   *cell;
 	RangeTblEntry *events;
-	EvsOwnerFrame frame;
 
 	check_clauses(query);
 	check_range_table(query, &event_index);
@@ -419,18 +498,16 @@ evs_query_compile(const char *sql)
 
 	events = rt_fetch(event_index, query->rtable);
 	select->targetList = list_concat(select->targetList, list.auxiliary);
+	compiled->initial = print(over_no_events(select), sql);
 	add_bounds(select, events->eref->aliasname);
-	query = analyze(written, sql);
+	if (list.keys == NIL)
+		skip_empty(select);
+	compiled->select = print(select, sql);
 
 	compiled->event_table = events->relid;
-	compiled->keys = join(list.keys);
+	compiled->keys = list.keys ? join(list.keys) : EVS_NO_KEYS;
+	compiled->has_keys = list.keys != NIL;
 	compiled->columns = join(list.columns);
-	compiled->on_conflict = list.combinations == NIL ? psprintf("(%s) DO NOTHING", compiled->keys) :
-		psprintf("(%s) DO UPDATE SET %s", compiled->keys, join(list.combinations));
-
-	/* With nothing but pg_catalog on the path, every other name is printed in full. */
-	evs_owner_begin(&frame, GetUserId(), NULL);
-	compiled->select = pg_get_querydef(query, false);
-	evs_owner_end(&frame);
+	compiled->on_conflict = on_conflict(&list);
 	return compiled;
 }

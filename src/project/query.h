@@ -5,12 +5,17 @@
 #ifndef EVSTORE_QUERY_H
 #define EVSTORE_QUERY_H
 
+/* In place of the keys where there are none: equal in all rows, so that there is one. */
+#define EVS_NO_KEYS "(true)"
+
 /* A query that can be maintained. */
 typedef struct EvsCompiledQuery
 {
 	Oid			event_table;
 	char	   *select;			/* the query over one batch, with auxiliary columns */
-	char	   *keys;			/* column names, quoted, with commas between */
+	char	   *initial;		/* the same over no events */
+	char	   *keys;			/* column names, quoted, with commas between; EVS_NO_KEYS if there are none */
+	bool		has_keys;
 	char	   *columns;		/* the same of all columns, in the order of "select" */
 	char	   *on_conflict;	/* how a batch's row and the read table's become one */
 } EvsCompiledQuery;

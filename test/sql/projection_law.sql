@@ -34,7 +34,13 @@ INSERT INTO query VALUES
 	SELECT item, count(*) AS n, count(e.position) AS positions, evstore.first(version, position) AS first
 	FROM events e, jsonb_array_elements_text(data->'items') AS item GROUP BY item$$),
 ('by_key', $$
-	SELECT data->>'k' AS k, (data->>'x')::integer % 3 AS x FROM events GROUP BY 1, 2$$);
+	SELECT data->>'k' AS k, (data->>'x')::integer % 3 AS x FROM events GROUP BY 1, 2$$),
+('total', $$
+	SELECT count(*) AS n, sum((data->>'x')::integer) AS x, avg((data->>'y')::numeric) AS y, min(stream) AS least,
+		evstore.first(type, position) AS first, evstore.last(data->>'k', position) AS last
+	FROM events$$),
+('rare_total', $$
+	SELECT count(*) AS n, max((data->>'x')::integer) AS x FROM events WHERE data->>'x' = '7' GROUP BY ()$$);
 
 -- Batches of one event, of two, of random sizes, of everything at once.
 CREATE TABLE cut AS
