@@ -11,6 +11,7 @@ CREATE TABLE evstore._projection (
 	owner       regrole NOT NULL,
 	event_table regclass NOT NULL,
 	read_table  regclass,
+	state_table regclass,		-- the table behind a read table that is a view
 	definition  text NOT NULL,
 	columns     text,
 	on_conflict text,

@@ -113,4 +113,28 @@ typedef struct RangeTblEntry EvsPermission;
 #define EVS_EXECUTOR_RUN(query)	ExecutorRun((query), ForwardScanDirection, 0, true)
 #endif
 
+/* 18: keys of GROUP BY stand in a query as columns of a range table entry of their own. */
+#if PG_VERSION_NUM >= 180000
+#define EVS_FLATTEN_GROUPS(query) \
+	do { \
+		if ((query)->hasGroupRTE) \
+		{ \
+			(query)->targetList = (List *) flatten_group_exprs(NULL, (query), (Node *) (query)->targetList); \
+			(query)->havingQual = flatten_group_exprs(NULL, (query), (query)->havingQual); \
+		} \
+	} while (0)
+#else
+#define EVS_FLATTEN_GROUPS(query)	((void) 0)
+#endif
+
+/* 16: JSON_ARRAYAGG and JSON_OBJECTAGG are nodes around an aggregate, which must stay inside. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_IS_JSON_AGGREGATE(node) \
+	(IsA((node), JsonConstructorExpr) && \
+	 (((JsonConstructorExpr *) (node))->type == JSCTOR_JSON_OBJECTAGG || \
+	  ((JsonConstructorExpr *) (node))->type == JSCTOR_JSON_ARRAYAGG))
+#else
+#define EVS_IS_JSON_AGGREGATE(node)	false
+#endif
+
 #endif							/* EVSTORE_COMPAT_H */

@@ -107,14 +107,14 @@ evs_apply_check(const EvsProjection *projection)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
 	evs_projection_check_policies(projection->event_table, projection->owner);
-	if (!OidIsValid(projection->read_table))
+	if (!OidIsValid(projection->state_table))
 		return;
-	if (get_rel_name(projection->read_table) == NULL)
+	if (get_rel_name(projection->state_table) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the read table of projection \"%s\" does not exist", projection->name),
 				 errhint("Drop the projection, and create it again.")));
-	if (get_rel_persistence(projection->read_table) != RELPERSISTENCE_PERMANENT)
+	if (get_rel_persistence(projection->state_table) != RELPERSISTENCE_PERMANENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the read table of projection \"%s\" is not logged", projection->name),
@@ -123,20 +123,20 @@ evs_apply_check(const EvsProjection *projection)
 }
 
 /*
- * The present name of a query's read table, NULL if there is none. The lock
- * keeps the name what it is until the batch is committed: tables may be
- * exchanged by renaming them.
+ * The present name of the table that a query is stored in, NULL if there is
+ * none. The lock keeps the name what it is until the batch is committed: tables
+ * may be exchanged by renaming them.
  */
 static char *
 lock_read_table(const EvsProjection *projection)
 {
 	if (projection->kind != EVS_QUERY)
 		return NULL;
-	LockRelationOid(projection->read_table, RowExclusiveLock);
-	if (get_rel_name(projection->read_table) == NULL)
+	LockRelationOid(projection->state_table, RowExclusiveLock);
+	if (get_rel_name(projection->state_table) == NULL)
 		return NULL;
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
-									  get_rel_name(projection->read_table));
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->state_table)),
+									  get_rel_name(projection->state_table));
 }
 
 /* Write the statements that apply a batch. */

@@ -52,32 +52,66 @@ execute(const char *sql)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
-/* Create the read table of a query, as it is over no events, with its key. */
+/* Say in the catalog what a table or view is for. */
+static void
+comment(const char *kind, const char *name, const char *text)
+{
+	execute(psprintf("COMMENT ON %s %s IS %s", kind, name, text ? quote_literal_cstr(text) : "NULL"));
+}
+
+/* Create the table that a query is stored in, as it is over no events, with its key. */
 static Oid
-create_read_table(const EvsCompiledQuery *query, RangeVar *name, const char *projection)
+create_table(const EvsCompiledQuery *query, Oid schema, const char *name, const char *purpose)
+{
+	char	   *table = quote_qualified_identifier(get_namespace_name(schema), name);
+
+	execute(psprintf("CREATE TABLE %s WITH (fillfactor = %d) AS %s",
+					 table, READ_TABLE_FILLFACTOR, query->initial));
+	/* A key may be NULL (an order without a region), and is a key all the same. */
+	execute(psprintf(query->has_keys ? "ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)" :
+					 "CREATE UNIQUE INDEX ON %s (%s)", table, query->keys));
+	comment("TABLE", table, purpose);
+	return get_relname_relid(name, schema);
+}
+
+/* Create the view that is the read table of a query which computes with what is stored. */
+static Oid
+create_view(const EvsCompiledQuery *query, Oid table, Oid schema, const char *name, const char *purpose)
+{
+	char	   *view = quote_qualified_identifier(get_namespace_name(schema), name);
+
+	execute(psprintf("CREATE VIEW %s AS %s", view, evs_state_view(query->state, table)));
+	comment("VIEW", view, purpose);
+	return get_relname_relid(name, schema);
+}
+
+/* Create the read table of a query. */
+static void
+create_read_table(const EvsCompiledQuery *query, RangeVar *name, EvsProjection *projection)
 {
 	Oid			schema = RangeVarGetCreationNamespace(name);
-	char	   *table = quote_qualified_identifier(get_namespace_name(schema), name->relname);
+	char	   *table = query->state ? psprintf("%s_state", name->relname) : name->relname;
+	char	   *purpose = psprintf("kept by evstore projection \"%s\"", projection->name);
 	EvsOwnerFrame frame;
 
 	if (isAnyTempNamespace(schema))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("a read table cannot be temporary")));
+	if (strlen(table) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("read table name \"%s\" is too long", name->relname),
+				 errdetail("It will be a view over a table named \"%s\".", table)));
 
 	/* The compiled text names everything but pg_catalog's in full. */
 	evs_owner_begin(&frame, GetUserId(), NULL);
 	if (SPI_execute(psprintf("EXPLAIN %s", query->select), false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not try the query");
-	execute(psprintf("CREATE TABLE %s WITH (fillfactor = %d) AS %s",
-					 table, READ_TABLE_FILLFACTOR, query->initial));
-	/* A key may be NULL (an order without a region), and is a key all the same. */
-	execute(psprintf(query->has_keys ? "ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)" :
-					 "CREATE UNIQUE INDEX ON %s (%s)", table, query->keys));
-	execute(psprintf("COMMENT ON TABLE %s IS %s", table,
-					 quote_literal_cstr(psprintf("kept by evstore projection \"%s\"", projection))));
+	projection->state_table = create_table(query, schema, table, purpose);
+	projection->read_table = query->state == NULL ? projection->state_table :
+		create_view(query, projection->state_table, schema, name->relname, purpose);
 	evs_owner_end(&frame);
-	return get_relname_relid(name->relname, schema);
 }
 
 /* The table that a statement projection names as its read table. */
@@ -190,7 +224,7 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 	projection->event_table = query->event_table;
 	projection->columns = query->columns;
 	projection->on_conflict = query->on_conflict;
-	projection->read_table = create_read_table(query, makeRangeVarFromNameList(names), projection->name);
+	create_read_table(query, makeRangeVarFromNameList(names), projection);
 	evs_projection_check_policies(query->event_table, projection->owner);
 	evs_projection_insert(projection, query->select);
 }
@@ -208,7 +242,7 @@ declare_tables(FunctionCallInfo fcinfo, EvsProjection *projection)
 	evs_table_close(rel);
 	evs_projection_check_policies(projection->event_table, projection->owner);
 	if (read_table)
-		projection->read_table =
+		projection->read_table = projection->state_table =
 			existing_read_table(makeRangeVarFromNameList(EVS_QUALIFIED_NAME(read_table)));
 }
 
@@ -323,6 +357,37 @@ own_projection(FunctionCallInfo fcinfo, const char *function)
 	return id;
 }
 
+/*
+ * Keep batches, and readers if the tables are to go, out of the tables of a
+ * query. A batch locks the stored table first and reads the projection's view
+ * then, and who reads the read table locks that before the one behind it:
+ * whoever took them the other way round would meet them halfway.
+ */
+static void
+lock_tables(const EvsProjection *projection, bool keep_table)
+{
+	LOCKMODE	mode = keep_table ? ShareRowExclusiveLock : AccessExclusiveLock;
+
+	if (projection->read_table != projection->state_table)
+		LockRelationOid(projection->read_table, mode);
+	LockRelationOid(projection->state_table, mode);
+}
+
+/* Drop a table or view of a query's, or keep it as one that nobody keeps. */
+static void
+release(const char *kind, Oid relid, bool keep_table)
+{
+	char	   *name;
+
+	if (get_rel_name(relid) == NULL)
+		return;
+	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	if (keep_table)
+		comment(kind, name, NULL);
+	else
+		execute(psprintf("DROP %s %s", kind, name));
+}
+
 /* evstore.drop_projection(name, keep_table) */
 Datum
 evs_drop_projection(PG_FUNCTION_ARGS)
@@ -333,19 +398,15 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	projection = evs_projection_load(id);
+	if (projection && projection->kind == EVS_QUERY)
+		lock_tables(projection, keep_table);
 	if (projection)
-	{
-		/*
-		 * A batch locks the read table first and reads the projection's view
-		 * then: whoever took them the other way round would meet it halfway.
-		 */
-		if (projection->kind == EVS_QUERY)
-			LockRelationOid(projection->read_table, keep_table ? ShareRowExclusiveLock : AccessExclusiveLock);
 		evs_projection_delete(projection);
-		if (projection->kind == EVS_QUERY && get_rel_name(projection->read_table))
-			execute(psprintf(keep_table ? "COMMENT ON TABLE %s IS NULL" : "DROP TABLE %s",
-							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->read_table)),
-														get_rel_name(projection->read_table))));
+	if (projection && projection->kind == EVS_QUERY)
+	{
+		if (projection->read_table != projection->state_table)
+			release("VIEW", projection->read_table, keep_table);
+		release("TABLE", projection->state_table, keep_table);
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

@@ -175,7 +175,7 @@ evs_projection_load(int id)
 	bool		isnull;
 
 	run_for("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
-			" definition, columns, on_conflict, settings, batch_size"
+			" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid"
 			" FROM evstore._projection WHERE id = $1", id, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		return NULL;
@@ -195,6 +195,9 @@ evs_projection_load(int id)
 	projection->on_conflict = text_column(8);
 	projection->settings = DatumGetArrayTypePCopy(column(9, &isnull));
 	projection->batch_size = DatumGetInt32(column(10, &isnull));
+	projection->state_table = DatumGetObjectId(column(11, &isnull));
+	if (isnull)
+		projection->state_table = InvalidOid;
 	return projection;
 }
 
@@ -266,7 +269,7 @@ evs_projection_check_policies(Oid event_table, Oid owner)
 void
 evs_projection_insert(EvsProjection *projection, const char *select)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID};
+	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID, OIDOID};
 	Datum		values[] = {
 		CStringGetTextDatum(projection->name),
 		CStringGetTextDatum(kind_names[projection->kind]),
@@ -278,19 +281,22 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 		projection->on_conflict ? CStringGetTextDatum(projection->on_conflict) : 0,
 		PointerGetDatum(projection->settings),
 		Int32GetDatum(projection->batch_size),
+		ObjectIdGetDatum(projection->state_table),
 	};
-	char		nulls[] = "          ";
+	char		nulls[] = "           ";
 	bool		isnull;
 
 	if (!OidIsValid(projection->read_table))
 		nulls[4] = 'n';
 	if (projection->kind != EVS_QUERY)
 		nulls[6] = nulls[7] = 'n';
+	if (projection->state_table == projection->read_table)
+		nulls[10] = 'n';
 
 	declaring = true;
 	run("WITH p AS (INSERT INTO evstore._projection (name, kind, mode, owner, event_table,"
-		" read_table, definition, columns, on_conflict, settings, batch_size)"
-		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10)"
+		" read_table, definition, columns, on_conflict, settings, batch_size, state_table)"
+		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10, $11::regclass)"
 		" RETURNING id) INSERT INTO evstore._checkpoint (projection) SELECT id FROM p"
 		" RETURNING projection",
 		lengthof(types), types, values, nulls, SPI_OK_INSERT_RETURNING);

@@ -27,6 +27,7 @@ typedef struct EvsProjection
 	Oid			owner;
 	Oid			event_table;
 	Oid			read_table;		/* InvalidOid if none was declared */
+	Oid			state_table;	/* what a query's batches write: the read table, or what is behind it if it is a view */
 	char	   *definition;		/* as it was declared */
 	char	   *columns;		/* of a query's read table, quoted, with commas between */
 	char	   *on_conflict;	/* of a query's upsert: its ON CONFLICT clause */

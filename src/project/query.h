@@ -5,6 +5,8 @@
 #ifndef EVSTORE_QUERY_H
 #define EVSTORE_QUERY_H
 
+#include "project/state.h"
+
 /* In place of the keys where there are none: equal in all rows, so that there is one. */
 #define EVS_NO_KEYS "(true)"
 
@@ -18,6 +20,7 @@ typedef struct EvsCompiledQuery
 	bool		has_keys;
 	char	   *columns;		/* the same of all columns, in the order of "select" */
 	char	   *on_conflict;	/* how a batch's row and the read table's become one */
+	EvsState   *state;			/* the view over the table that all this makes, NULL if that is the read table */
 } EvsCompiledQuery;
 
 extern EvsCompiledQuery *evs_query_compile(const char *sql);

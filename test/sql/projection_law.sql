@@ -40,7 +40,14 @@ INSERT INTO query VALUES
 		evstore.first(type, position) AS first, evstore.last(data->>'k', position) AS last
 	FROM events$$),
 ('rare_total', $$
-	SELECT count(*) AS n, max((data->>'x')::integer) AS x FROM events WHERE data->>'x' = '7' GROUP BY ()$$);
+	SELECT count(*) AS n, max((data->>'x')::integer) AS x FROM events WHERE data->>'x' = '7' GROUP BY ()$$),
+('computed', $$
+	SELECT data->>'k' AS k, coalesce(data->>'k', 'none') AS label, count(*) + 1 AS more,
+		sum((data->>'x')::integer) - min((data->>'x')::integer) AS above, 100.0 * count(*) FILTER (WHERE type = 't1') / count(*) AS percent,
+		sum((data->>'x')::integer) AS x, round(avg((data->>'y')::numeric), 2) AS y, evstore.last(type, position) || ' last' AS last
+	FROM events GROUP BY data->>'k' HAVING count(*) > 40 AND evstore.last(data->>'x', position) IS NOT NULL$$),
+('computed_total', $$
+	SELECT count(*) = 0 AS none, coalesce(max((data->>'x')::integer), 0) AS x FROM events WHERE type = 't2' HAVING count(*) % 2 = 0$$);
 
 -- Batches of one event, of two, of random sizes, of everything at once.
 CREATE TABLE cut AS

@@ -1,0 +1,159 @@
+/*
+ * state.c
+ *		A query whose result is computed from what is stored.
+ *
+ * "sum(a) / count(*)" over two batches do not combine, but sum(a) and count(*)
+ * do. And a group that HAVING leaves out today may be in tomorrow. So what is
+ * stored is a query of another shape: the keys, and each aggregate that occurs
+ * anywhere, once. What the user asked for is a view over it, in which columns
+ * of the stored table stand for keys and aggregates.
+ */
+#include "evstore.h"
+
+#include "access/table.h"
+#include "base/owner.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_node.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "project/check.h"
+#include "project/state.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+
+/* The column of the stored table that holds an expression; makes it if "name" is given. */
+static TargetEntry *
+stored_column(List **columns, Expr *expression, char *name)
+{
+	ListCell   *cell;
+	TargetEntry *column;
+
+	foreach(cell, *columns)
+	{
+		column = lfirst_node(TargetEntry, cell);
+		if (equal(column->expr, expression))
+			return column;
+	}
+	if (name == NULL)
+		return NULL;
+	column = makeTargetEntry(copyObject(expression), list_length(*columns) + 1, name, false);
+	*columns = lappend(*columns, column);
+	return column;
+}
+
+/* A column of the query that no group has one value of. */
+static char *
+column_name(const Query *query, const Var *var)
+{
+	return psprintf("column \"%s\", which is neither a key nor inside an aggregate",
+					get_rte_attribute_name(rt_fetch(var->varno, query->rtable), var->varattno));
+}
+
+/* What compute() works on. */
+typedef struct Computation
+{
+	Query	   *query;
+	List	   *columns;		/* of TargetEntry: what is stored */
+} Computation;
+
+/* A copy of an expression, computed from the stored columns; adds the aggregates that it lacks. */
+static Node *
+compute(Node *node, void *context)
+{
+	Computation *computation = context;
+	List	  **columns = &computation->columns;
+	TargetEntry *column;
+
+	if (node == NULL)
+		return NULL;
+	column = stored_column(columns, (Expr *) node, NULL);
+	if (column == NULL && IsA(node, Aggref))
+		column = stored_column(columns, (Expr *) node,
+							   psprintf("_value_%d", list_length(*columns) + 1));
+	if (column)
+		return (Node *) makeVar(1, column->resno, exprType(node), exprTypmod(node), exprCollation(node), 0);
+	if (IsA(node, GroupingFunc))
+		evs_check_refuse("GROUPING", "All rows are of the one grouping there is.");
+	if (EVS_IS_JSON_AGGREGATE(node))
+		evs_check_refuse("a JSON aggregate inside an expression", "Select it as a column of its own.");
+	if (IsA(node, Var))
+		evs_check_refuse(column_name(computation->query, (Var *) node), "Add it to GROUP BY.");
+	return expression_tree_mutator(node, compute, context);
+}
+
+/* The text of a query, with every name qualified. */
+static char *
+print(Query *query)
+{
+	EvsOwnerFrame frame;
+	char	   *text;
+
+	evs_owner_begin(&frame, GetUserId(), NULL);
+	text = pg_get_querydef(query, false);
+	evs_owner_end(&frame);
+	return text;
+}
+
+/*
+ * Split a query that has been checked. Keys, and aggregates that are columns by
+ * themselves, keep their names in the stored table.
+ */
+EvsState *
+evs_state_split(Query *query)
+{
+	EvsState   *state = palloc0_object(EvsState);
+	Computation computation = {.query = query};
+	Query	   *stored;
+	ListCell   *cell;
+
+	EVS_FLATTEN_GROUPS(query);
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+		TargetEntry *column = NULL;
+
+		if (target->ressortgroupref != 0 || IsA(target->expr, Aggref))
+			column = stored_column(&computation.columns, target->expr, target->resname);
+		if (column && target->ressortgroupref != 0)
+			column->ressortgroupref = target->ressortgroupref;
+	}
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *target = flatCopyTargetEntry(lfirst_node(TargetEntry, cell));
+
+		target->expr = (Expr *) compute((Node *) target->expr, &computation);
+		target->ressortgroupref = 0;
+		state->targets = lappend(state->targets, target);
+	}
+	state->having = compute(query->havingQual, &computation);
+
+	stored = copyObject(query);
+	stored->targetList = computation.columns;
+	stored->havingQual = NULL;
+	stored->hasAggs = contain_agg_clause((Node *) computation.columns);
+	state->query = print(stored);
+	return state;
+}
+
+/* The text of the view that computes the result from the stored table. */
+char *
+evs_state_view(const EvsState *state, Oid table)
+{
+	Query	   *view = makeNode(Query);
+	ParseState *parse = make_parsestate(NULL);
+	Relation	rel = table_open(table, AccessShareLock);
+	RangeTblRef *item = makeNode(RangeTblRef);
+
+	item->rtindex = addRangeTableEntryForRelation(parse, rel, AccessShareLock, NULL, true, true)->p_rtindex;
+	view->commandType = CMD_SELECT;
+	view->canSetTag = true;
+	view->rtable = parse->p_rtable;
+	view->jointree = makeFromExpr(list_make1(item), state->having);
+	view->targetList = state->targets;
+	table_close(rel, NoLock);
+	return print(view);
+}
