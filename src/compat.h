@@ -12,6 +12,9 @@
 #error "evstore needs PostgreSQL 15 or later"
 #endif
 
+/* The major version of the server that this is built for. */
+#define EVS_SERVER_MAJOR	(PG_VERSION_NUM / 10000)
+
 /* 17: a backend's index in the array of processes has a name of its own. */
 #if PG_VERSION_NUM >= 170000
 #define EVS_MY_PROC_NUMBER()	MyProcNumber
@@ -24,10 +27,12 @@
 #define EVS_OWNS_TABLE(relid, role)		object_ownercheck(RelationRelationId, (relid), (role))
 #define EVS_OWNS_DATABASE(dbid, role)	object_ownercheck(DatabaseRelationId, (dbid), (role))
 #define EVS_SCHEMA_ACLCHECK(nsp, role, mode)	object_aclcheck(NamespaceRelationId, (nsp), (role), (mode))
+#define EVS_FUNCTION_ACLCHECK(function, role, mode)	object_aclcheck(ProcedureRelationId, (function), (role), (mode))
 #else
 #define EVS_OWNS_TABLE(relid, role)		pg_class_ownercheck((relid), (role))
 #define EVS_OWNS_DATABASE(dbid, role)	pg_database_ownercheck((dbid), (role))
 #define EVS_SCHEMA_ACLCHECK(nsp, role, mode)	pg_namespace_aclcheck((nsp), (role), (mode))
+#define EVS_FUNCTION_ACLCHECK(function, role, mode)	pg_proc_aclcheck((function), (role), (mode))
 #endif
 
 /* 16: ExecInsertIndexTuples can be told to touch summarising indexes only. */

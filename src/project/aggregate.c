@@ -9,9 +9,13 @@
  *	sum(x)					-						old + new
  *	avg(x)					_c_sum, _c_count		sums and counts; their quotient
  *	first(x, p), last(x, p)	_c_position				whichever position is lower, higher
- *	any whose result is its	-						its own combine function, the one that
- *	transition state								parallel query uses: count, min, max,
- *													bool_and, bit_or, user-defined ones ...
+ *	range_agg(x)			-						old + new
+ *	any with a combine		_c_state, unless the	its own combine function, the one that
+ *	function				state is the result		parallel query uses: count, min, max,
+ *													stddev, corr, user-defined ones ...
+ *
+ * Combine functions that can be called like any other are called so. The rest
+ * are made to believe that they are part of an aggregation: see partial.c.
  *
  * Anything else is refused, by name.
  */
@@ -20,12 +24,16 @@
 #include "access/htup_details.h"
 #include "base/catalog.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
+#include "parser/parse_agg.h"
 #include "project/aggregate.h"
+#include "project/inner.h"
+#include "project/seal.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -187,16 +195,20 @@ is_callable(const Aggref *aggregate, Oid combine)
 	};
 
 	if (get_func_namespace(aggregate->aggfnoid) != PG_CATALOG_NAMESPACE)
-		return get_func_language(combine) != ClanguageId;
+	{
+		Oid			language = get_func_language(combine);
+
+		return language != ClanguageId && language != INTERNALlanguageId;
+	}
 	for (int i = 0; i < lengthof(built_in); i++)
 		if (strcmp(get_func_name(aggregate->aggfnoid), built_in[i]) == 0)
 			return true;
 	return false;
 }
 
-/* Any aggregate whose result is its state, by its own combine function. */
+/* An aggregate whose result is its state, by a combine function that anybody can call. */
 static bool
-compile_by_combine_function(const char *column, const Aggref *aggregate, List **combinations)
+compile_by_function(const char *column, const Aggref *aggregate, List **combinations)
 {
 	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate->aggfnoid));
 	Form_pg_aggregate form;
@@ -223,6 +235,143 @@ compile_by_combine_function(const char *column, const Aggref *aggregate, List **
 	return true;
 }
 
+/* The name of a collation as a literal of type regcollation. */
+static char *
+collation_name(Oid collation)
+{
+	HeapTuple	tuple;
+	Form_pg_collation form;
+	char	   *name;
+
+	if (!OidIsValid(collation))
+		return "-";
+	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	name = quote_qualified_identifier(get_namespace_name(form->collnamespace), NameStr(form->collname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
+/* A constant of a type, NULL if "value" is. */
+static Node *
+constant(const char *value, Oid type)
+{
+	A_Const    *bare = makeNode(A_Const);
+	TypeCast   *cast = makeNode(TypeCast);
+
+	bare->isnull = value == NULL;
+	if (value)
+	{
+		bare->val.sval.type = T_String;
+		bare->val.sval.sval = pstrdup(value);
+	}
+	bare->location = -1;
+	cast->arg = (Node *) bare;
+	cast->typeName = makeTypeNameFromOid(type, -1);
+	cast->location = -1;
+	return (Node *) cast;
+}
+
+/* A NULL that tells the type and collation of an aggregate's result. */
+static Node *
+result_example(const Aggref *aggregate)
+{
+	Node	   *example = constant(NULL, aggregate->aggtype);
+	CollateClause *collate;
+
+	if (!OidIsValid(aggregate->aggcollid))
+		return example;
+	collate = makeNode(CollateClause);
+	collate->arg = example;
+	collate->collname = EVS_QUALIFIED_NAME(collation_name(aggregate->aggcollid));
+	collate->location = -1;
+	return (Node *) collate;
+}
+
+/* A call of one of our functions, on an aggregate and its collation. */
+static FuncCall *
+call_ours(const char *function, const Aggref *aggregate, List *arguments)
+{
+	arguments = lcons(constant(collation_name(aggregate->inputcollid), REGCOLLATIONOID), arguments);
+	arguments = lcons(constant(format_procedure_qualified(aggregate->aggfnoid), REGPROCEDUREOID), arguments);
+	return makeFuncCall(list_make2(makeString(EVS_EXTENSION), makeString(pstrdup(function))),
+						arguments, COERCE_EXPLICIT_CALL, -1);
+}
+
+/* The call that computes the state of an aggregate over a batch. */
+static FuncCall *
+call_partial(const Aggref *aggregate, const FuncCall *call, Oid stored_type)
+{
+	List	   *arguments = list_make1(constant(NULL, stored_type));
+	FuncCall   *partial;
+	ListCell   *cell;
+	ListCell   *type;
+
+	forboth(cell, call->args, type, aggregate->aggargtypes)
+	{
+		TypeCast   *cast = makeNode(TypeCast);
+
+		/* The aggregate was chosen for its arguments, and they are coerced to it. */
+		cast->arg = copyObject(lfirst(cell));
+		cast->typeName = makeTypeNameFromOid(lfirst_oid(type), -1);
+		cast->location = -1;
+		arguments = lappend(arguments, cast);
+	}
+	if (aggregate->aggargtypes == NIL)
+		arguments = lappend(arguments, constant(NULL, BOOLOID));
+	partial = call_ours(func_parallel(aggregate->aggfnoid) == PROPARALLEL_SAFE ? "_partial" : "_partial_unsafe",
+						aggregate, arguments);
+	partial->agg_filter = copyObject(call->agg_filter);
+	return partial;
+}
+
+/* Any aggregate with a combine function, by way of its state. */
+static bool
+compile_by_state(const char *column, const Aggref *aggregate, ResTarget *target,
+				 List **auxiliary, List **combinations)
+{
+	Oid			function = aggregate->aggfnoid;
+	char	   *which = psprintf("%s::pg_catalog.regprocedure, %s::pg_catalog.regcollation",
+								 quote_literal_cstr(format_procedure_qualified(function)),
+								 quote_literal_cstr(collation_name(aggregate->inputcollid)));
+	const char *kept = column;
+	Oid			types[FUNC_MAX_ARGS];
+	int			count = get_aggregate_argtypes(unconstify(Aggref *, aggregate), types);
+	Oid			stored_type;
+	char	   *combination;
+
+	if (!evs_inner_possible(function))
+		return false;
+	stored_type = evs_inner_stored_type(function, evs_inner_state_type(function, count, types));
+	/* What the caller may not do shall fail here. */
+	(void) evs_inner_open(function, aggregate->inputcollid, stored_type, count, types);
+	if (evs_inner_has_final(function))
+		kept = auxiliary_name(column, "state");
+	combination = psprintf(EVS_EXTENSION "._combine(%s, %s, %s)", which, side(EVS_OLD, kept), side(EVS_NEW, kept));
+	set_column(combinations, kept, combination);
+
+	if (kept != column)
+	{
+		FuncCall   *partial = call_partial(aggregate, castNode(FuncCall, target->val), stored_type);
+		ResTarget  *state = makeNode(ResTarget);
+
+		state->name = unconstify(char *, kept);
+		state->val = (Node *) partial;
+		state->location = -1;
+		*auxiliary = lappend(*auxiliary, state);
+		/* The result is computed from the state, which so is computed once. */
+		target->val = (Node *) call_ours("_final", aggregate,
+										 list_make2(copyObject(partial), result_example(aggregate)));
+		set_column(combinations, column,
+				   psprintf(EVS_EXTENSION "._final(%s, %s, NULL::%s)", which, combination,
+							format_type_be_qualified(aggregate->aggtype)));
+		evs_seal_prepare();
+	}
+	return true;
+}
+
 /* Refuse a form of aggregate call that no two results can be combined of. */
 static void
 check_call(const Aggref *aggregate)
@@ -244,14 +393,15 @@ check_call(const Aggref *aggregate)
 }
 
 /*
- * Compile one aggregate of the select list: "call" as it was written,
+ * Compile one aggregate of the select list: "target" as it was written,
  * "aggregate" as the server understood it. Auxiliary columns are added to the
  * select list as ResTargets, and what to do on conflict to the SET list.
  */
 void
-evs_aggregate_compile(const char *column, const Aggref *aggregate, const FuncCall *call,
+evs_aggregate_compile(const char *column, const Aggref *aggregate, ResTarget *target,
 					  List **auxiliary, List **combinations)
 {
+	FuncCall   *call = castNode(FuncCall, target->val);
 	const char *name = get_func_name(aggregate->aggfnoid);
 	Oid			schema = get_func_namespace(aggregate->aggfnoid);
 	bool		built_in = schema == PG_CATALOG_NAMESPACE;
@@ -267,9 +417,10 @@ evs_aggregate_compile(const char *column, const Aggref *aggregate, const FuncCal
 			 average_sum_type(linitial_oid(aggregate->aggargtypes)))
 		compile_average(column, average_sum_type(linitial_oid(aggregate->aggargtypes)),
 						call, auxiliary, combinations);
-	else if (built_in && strcmp(name, "sum") == 0)
+	else if (built_in && (strcmp(name, "sum") == 0 || strcmp(name, "range_agg") == 0))
 		set_column(combinations, column, combine_sums(column));
-	else if (!compile_by_combine_function(column, aggregate, combinations))
+	else if (!compile_by_function(column, aggregate, combinations) &&
+			 !compile_by_state(column, aggregate, target, auxiliary, combinations))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot maintain aggregate %s", format_procedure(aggregate->aggfnoid)),

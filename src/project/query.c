@@ -161,7 +161,7 @@ compile_select_list(const Query *query, const SelectStmt *select, SelectList *li
 			list->keys = lappend(list->keys, column);
 		else
 			evs_aggregate_compile(entry->resname, castNode(Aggref, entry->expr),
-								  castNode(FuncCall, lfirst_node(ResTarget, written)->val),
+								  lfirst_node(ResTarget, written),
 								  &list->auxiliary, &list->combinations);
 	}
 	foreach(cell, list->auxiliary)

@@ -48,6 +48,10 @@ INSERT INTO query VALUES
 	FROM events GROUP BY stream$$),
 ('joined', $$
 	SELECT c.name, e.type, count(*) AS n FROM events e LEFT JOIN country c ON c.code = e.data->>'country' GROUP BY c.name, e.type$$),
+('states', $$
+	SELECT type, stddev((data->>'total')::integer) AS deviation, variance((data->>'total')::numeric) AS variance,
+		round(corr((data->>'total')::float8, version)::numeric, 6) AS corr
+	FROM events GROUP BY type$$),
 ('typed', $$
 	SELECT (data->>'total')::numeric(6, 2) AS total, type::varchar(5) AS type, count(*) AS n FROM events GROUP BY 1, 2$$);
 

@@ -46,6 +46,15 @@ INSERT INTO query VALUES
 		sum((data->>'x')::integer) - min((data->>'x')::integer) AS above, 100.0 * count(*) FILTER (WHERE type = 't1') / count(*) AS percent,
 		sum((data->>'x')::integer) AS x, round(avg((data->>'y')::numeric), 2) AS y, evstore.last(type, position) || ' last' AS last
 	FROM events GROUP BY data->>'k' HAVING count(*) > 40 AND evstore.last(data->>'x', position) IS NOT NULL$$),
+('states', $$
+	SELECT data->>'k' AS k, stddev((data->>'x')::integer) AS deviation, var_pop((data->>'y')::numeric) AS variance, variance((data->>'x')::bigint) FILTER (WHERE type = 't1') AS some,
+		round(corr((data->>'x')::float8, (data->>'y')::float8)::numeric, 6) AS corr, round(regr_slope((data->>'x')::float8, version)::numeric, 6) AS slope,
+		range_agg(int4range((data->>'x')::integer, (data->>'x')::integer + 3)) AS covered, range_intersect_agg(int4range(-200, (data->>'x')::integer)) AS common
+	FROM events GROUP BY data->>'k'$$),
+('state_total', $$
+	SELECT stddev((data->>'x')::integer) AS deviation, round(stddev((data->>'y')::float8)::numeric, 6) AS of_float, bit_xor((data->>'x')::integer) AS odd,
+		round(covar_samp((data->>'x')::float8, (data->>'y')::float8)::numeric, 4) AS covariance
+	FROM events WHERE type = 't3'$$),
 ('computed_total', $$
 	SELECT count(*) = 0 AS none, coalesce(max((data->>'x')::integer), 0) AS x FROM events WHERE type = 't2' HAVING count(*) % 2 = 0$$);
 
