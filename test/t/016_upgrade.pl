@@ -14,12 +14,17 @@ use Test::More;
 
 my $old = start_node('old');
 make_store($old, 'postgres');
+my $spread = q{
+	SELECT data->>'region' AS region, count(*) + 1 AS more, stddev((data->>'amount')::numeric) AS deviation
+	FROM events GROUP BY data->>'region'};
+$old->safe_psql('postgres', qq{SELECT evstore.create_projection('spread', query => \$\$$spread\$\$)});
 sell($old, 'postgres', 30);
 follows($old, 'postgres', 'in the old server the projections follow');
 
 # Leave them some work for later.
 my $holder = $old->background_psql('postgres', on_error_stop => 0);
-$holder->query_safe('BEGIN; LOCK TABLE sales, ledger IN SHARE MODE');
+is($old->safe_psql('postgres', q{SELECT evstore.wait_for('spread')}), 't', 'and so does the one that stores states');
+$holder->query_safe('BEGIN; LOCK TABLE sales, ledger, spread_state IN SHARE MODE');
 my $last = sell($old, 'postgres', 20);
 my $events = q{SELECT md5(string_agg(e::text, E'\n' ORDER BY "position")) FROM events e};
 my $stored = $old->safe_psql('postgres', $events);
@@ -47,6 +52,9 @@ is($new->safe_psql('postgres', 'SELECT count(*) FROM evstore.read_events()'), '5
 follows($new, 'postgres', 'the projections catch up from where they were');
 cmp_ok(sell($new, 'postgres', 10), '>', $last + 9, 'new positions are above the old ones');
 follows($new, 'postgres', 'the projections go on');
+is($new->safe_psql('postgres', q{SELECT evstore.wait_for('spread'); SELECT * FROM spread ORDER BY region}),
+	"t\n" . $new->safe_psql('postgres', "$spread ORDER BY region"),
+	'a state that was stored goes on, in the same version of the server');
 fails_with($new, 'postgres', 'DELETE FROM events', 'VE005', 'the table is still append-only');
 
 done_testing();
