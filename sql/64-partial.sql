@@ -59,3 +59,10 @@ AS 'MODULE_PATHNAME', 'evs_final'
 LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION evstore._final(regprocedure, regcollation, "any", anyelement) IS
 	'the result of an aggregate from its state, in the type of the last argument';
+
+CREATE FUNCTION evstore._bounded(value anyelement, "column" text)
+RETURNS anyelement
+AS 'MODULE_PATHNAME', 'evs_bounded'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION evstore._bounded(anyelement, text) IS
+	'a value that an aggregate has collected, unless it has grown too long';

@@ -10,6 +10,7 @@
  *	avg(x)					_c_sum, _c_count		sums and counts; their quotient
  *	first(x, p), last(x, p)	_c_position				whichever position is lower, higher
  *	range_agg(x)			-						old + new
+ *	array_agg and others	-						old before new, or after: see collect.c
  *	any with a combine		_c_state, unless the	its own combine function, the one that
  *	function				state is the result		parallel query uses: count, min, max,
  *													stddev, corr, user-defined ones ...
@@ -32,6 +33,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parse_agg.h"
 #include "project/aggregate.h"
+#include "project/collect.h"
 #include "project/inner.h"
 #include "project/seal.h"
 #include "utils/builtins.h"
@@ -382,7 +384,7 @@ check_call(const Aggref *aggregate)
 		what = "DISTINCT aggregates";
 	else if (aggregate->aggkind != AGGKIND_NORMAL)
 		what = "ordered-set aggregates";
-	else if (aggregate->aggorder != NIL)
+	else if (aggregate->aggorder != NIL && !evs_collect_is_collector(aggregate))
 		what = "ORDER BY in aggregates";
 	if (what)
 		ereport(ERROR,
@@ -394,11 +396,12 @@ check_call(const Aggref *aggregate)
 
 /*
  * Compile one aggregate of the select list: "target" as it was written,
- * "aggregate" as the server understood it. Auxiliary columns are added to the
- * select list as ResTargets, and what to do on conflict to the SET list.
+ * "aggregate" as the server understood it, "position" the column of that name of
+ * the events. Auxiliary columns are added to the select list as ResTargets, and
+ * what to do on conflict to the SET list.
  */
 void
-evs_aggregate_compile(const char *column, const Aggref *aggregate, ResTarget *target,
+evs_aggregate_compile(const char *column, const Aggref *aggregate, const Var *position, ResTarget *target,
 					  List **auxiliary, List **combinations)
 {
 	FuncCall   *call = castNode(FuncCall, target->val);
@@ -419,6 +422,10 @@ evs_aggregate_compile(const char *column, const Aggref *aggregate, ResTarget *ta
 						call, auxiliary, combinations);
 	else if (built_in && (strcmp(name, "sum") == 0 || strcmp(name, "range_agg") == 0))
 		set_column(combinations, column, combine_sums(column));
+	else if (evs_collect_is_collector(aggregate))
+		set_column(combinations, column,
+				   combine_strict(column, evs_collect_compile(column, aggregate, position, target,
+															  side(EVS_OLD, column), side(EVS_NEW, column))));
 	else if (!compile_by_function(column, aggregate, combinations) &&
 			 !compile_by_state(column, aggregate, target, auxiliary, combinations))
 		ereport(ERROR,

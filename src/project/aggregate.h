@@ -12,7 +12,7 @@
 #define EVS_OLD	"old"
 #define EVS_NEW	"excluded"
 
-extern void evs_aggregate_compile(const char *column, const Aggref *aggregate, ResTarget *target,
+extern void evs_aggregate_compile(const char *column, const Aggref *aggregate, const Var *position, ResTarget *target,
 								  List **auxiliary, List **combinations);
 
 #endif							/* EVSTORE_AGGREGATE_H */

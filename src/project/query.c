@@ -15,6 +15,7 @@
 #include "evstore.h"
 
 #include "base/owner.h"
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -125,6 +126,18 @@ typedef struct SelectList
 	List	   *auxiliary;		/* of ResTarget: columns to add */
 } SelectList;
 
+/* The column "position" of an item of FROM. */
+static Var *
+position_column(const Query *query, Index index)
+{
+	ListCell   *cell;
+
+	foreach(cell, rt_fetch(index, query->rtable)->eref->colnames)
+		if (strcmp(strVal(lfirst(cell)), "position") == 0)
+			return makeVar(index, foreach_current_index(cell) + 1, INT8OID, -1, InvalidOid, 0);
+	elog(ERROR, "the events have no column \"position\"");
+}
+
 /* Is this a query whose columns are keys and aggregates, and so can be stored themselves? */
 static bool
 is_storable(const Query *query, const SelectStmt *select)
@@ -145,7 +158,7 @@ is_storable(const Query *query, const SelectStmt *select)
 
 /* Sort the select list into keys and aggregates. */
 static void
-compile_select_list(const Query *query, const SelectStmt *select, SelectList *list)
+compile_select_list(const Query *query, const SelectStmt *select, const Var *position, SelectList *list)
 {
 	ListCell   *cell;
 	ListCell   *written;
@@ -154,14 +167,16 @@ compile_select_list(const Query *query, const SelectStmt *select, SelectList *li
 	forboth(cell, query->targetList, written, select->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+		ResTarget  *target = lfirst_node(ResTarget, written);
 		char	   *column = pstrdup(quote_identifier(entry->resname));
 
+		/* What is written may change, and its name with it. */
+		target->name = entry->resname;
 		list->columns = lappend(list->columns, column);
 		if (entry->ressortgroupref != 0)
 			list->keys = lappend(list->keys, column);
 		else
-			evs_aggregate_compile(entry->resname, castNode(Aggref, entry->expr),
-								  lfirst_node(ResTarget, written),
+			evs_aggregate_compile(entry->resname, castNode(Aggref, entry->expr), position, target,
 								  &list->auxiliary, &list->combinations);
 	}
 	foreach(cell, list->auxiliary)
@@ -220,7 +235,7 @@ compile(SelectStmt *select, const char *sql, const Query *query, Index event_ind
 	RangeTblEntry *events = rt_fetch(event_index, query->rtable);
 	SelectList	list = {0};
 
-	compile_select_list(query, select, &list);
+	compile_select_list(query, select, position_column(query, event_index), &list);
 	select->targetList = list_concat(select->targetList, list.auxiliary);
 	compiled->initial = print(over_no_events(select), sql);
 	add_bounds(select, events->eref->aliasname);

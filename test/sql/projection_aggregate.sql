@@ -71,6 +71,23 @@ INSERT INTO query (name, query) VALUES
 		different((data->>'n')::integer) AS ns, round(stddev((data->>'y')::float8)::numeric, 6) AS of_float
 	FROM events$$);
 
+-- Wait until a condition holds; give up after a minute.
+CREATE PROCEDURE until(condition text) LANGUAGE plpgsql AS
+$$
+DECLARE
+	holds boolean;
+	give_up timestamptz := clock_timestamp() + interval '1 minute';
+BEGIN
+	LOOP
+		EXECUTE 'SELECT ' || condition INTO holds;
+		EXIT WHEN holds;
+		IF clock_timestamp() > give_up THEN
+			RAISE EXCEPTION 'timed out: %', condition;
+		END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END
+$$;
 CREATE FUNCTION differences(read_table regclass, query text) RETURNS bigint LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -168,7 +185,7 @@ SELECT evstore._combine(NULL, '-', 1, 2);
 -- A broken state stops its projection, and says so.
 UPDATE deviations SET _of_integer_state = set_byte(_of_integer_state, 1, 3) WHERE k = 'k1';
 SELECT version FROM evstore.append('s-1', 't1', '{"k": "k1", "x": 3}');
-SELECT evstore.wait_for('deviations', timeout => '200 ms');
+CALL until($$state = 'failing' FROM evstore.projections WHERE name = 'deviations'$$);
 SELECT state, split_part(last_error, E'\n', 1) ~ 'was stored by PostgreSQL' AS said FROM evstore.projections WHERE name = 'deviations';
 SELECT evstore.drop_projection('deviations');
 

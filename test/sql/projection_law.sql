@@ -55,6 +55,10 @@ INSERT INTO query VALUES
 	SELECT stddev((data->>'x')::integer) AS deviation, round(stddev((data->>'y')::float8)::numeric, 6) AS of_float, bit_xor((data->>'x')::integer) AS odd,
 		round(covar_samp((data->>'x')::float8, (data->>'y')::float8)::numeric, 4) AS covariance
 	FROM events WHERE type = 't3'$$),
+('collected', $$
+	SELECT data->>'k' AS k, array_agg(data->>'x' ORDER BY position) AS xs, string_agg(type, ',' ORDER BY position DESC) FILTER (WHERE data ? 'x') AS types,
+		jsonb_object_agg(stream, data->'y' ORDER BY position) AS ys, cardinality(array_agg(version ORDER BY position)) AS versions
+	FROM events GROUP BY data->>'k'$$),
 ('computed_total', $$
 	SELECT count(*) = 0 AS none, coalesce(max((data->>'x')::integer), 0) AS x FROM events WHERE type = 't2' HAVING count(*) % 2 = 0$$);
 
