@@ -27,7 +27,6 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "store/append.h"
 #include "store/insert.h"
 #include "store/position.h"
@@ -183,23 +182,21 @@ static bool
 lock_and_look(EvsTable *table, EvsWriter *writer, Relation rel, const EvsStripes *stripes,
 			  EvsAppend *appends, int count)
 {
-	for (;;)
-	{
-		TransactionId unfinished = InvalidTransactionId;
-		bool		stored = false;
+	TransactionId unfinished;
+	bool		stored;
 
+	do
+	{
+		unfinished = InvalidTransactionId;
+		stored = false;
 		evs_stripes_take(stripes);
 		for (int i = 0; i < count; i++)
 			appends[i].version = appends[i].stream ?
 				evs_insert_newest_version(writer, appends[i].stream, &unfinished) : 0;
 		if (!TransactionIdIsValid(unfinished))
 			stored = find_stored(table, rel, appends, count, &unfinished);
-		if (!TransactionIdIsValid(unfinished))
-			return stored;
-
-		evs_stripes_give_back(stripes);
-		XactLockTableWait(unfinished, rel, NULL, XLTW_None);
-	}
+	} while (evs_stripes_yield(stripes, rel, unfinished));
+	return stored;
 }
 
 /* Say that an id is another event's, where the index says it in its own words. */

@@ -37,6 +37,7 @@
  */
 #include "evstore.h"
 
+#include "access/transam.h"
 #include "base/advisory.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -46,6 +47,8 @@
 #include "store/stripe.h"
 
 #define PATIENCE	10
+
+StaticAssertDecl(EVS_STRIPE_KINDS * EVS_STRIPE_WORDS <= 64, "there must be a bit for each word");
 
 /* Begin with no stripe. */
 void
@@ -64,6 +67,7 @@ evs_stripes_want(EvsStripes *stripes, EvsStripeKind kind, EvsStripeUse use,
 	uint32		stripe = hash_bytes((const unsigned char *) name, length) & (count - 1);
 
 	stripes->wanted[kind][use][stripe / 64] |= UINT64CONST(1) << (stripe % 64);
+	stripes->words |= UINT64CONST(1) << (kind * EVS_STRIPE_WORDS + stripe / 64);
 	if (use == EVS_STRIPE_CHECK && kind != EVS_STRIPE_STREAM)
 		stripes->condition = true;
 }
@@ -73,7 +77,10 @@ void
 evs_stripes_check_all_types(EvsStripes *stripes)
 {
 	for (int i = 0; i < EVS_TYPE_STRIPES / 64; i++)
+	{
 		stripes->wanted[EVS_STRIPE_TYPE][EVS_STRIPE_CHECK][i] = ~UINT64CONST(0);
+		stripes->words |= UINT64CONST(1) << (EVS_STRIPE_TYPE * EVS_STRIPE_WORDS + i);
+	}
 	stripes->condition = true;
 }
 
@@ -81,6 +88,7 @@ evs_stripes_check_all_types(EvsStripes *stripes)
 typedef struct Walk
 {
 	const EvsStripes *stripes;
+	uint64		words;			/* bits of the words that are to come */
 	int			kind;
 	int			word;
 	uint64		left;			/* bits of the word that are to come */
@@ -93,7 +101,7 @@ typedef struct Walk
 static Walk
 walk(const EvsStripes *stripes)
 {
-	Walk		w = {.stripes = stripes, .kind = 0, .word = -1};
+	Walk		w = {.stripes = stripes, .words = stripes->words};
 
 	return w;
 }
@@ -102,24 +110,25 @@ walk(const EvsStripes *stripes)
 static bool
 next_stripe(Walk *w)
 {
+	const uint64 (*wanted)[EVS_STRIPE_WORDS];
 	int			bit;
 
-	while (w->left == 0)
+	if (w->left == 0)
 	{
-		if (++w->word == EVS_STRIPE_WORDS)
-		{
-			w->word = 0;
-			w->kind++;
-		}
-		if (w->kind == EVS_STRIPE_KINDS)
+		if (w->words == 0)
 			return false;
-		w->left = w->stripes->wanted[w->kind][EVS_STRIPE_ADD][w->word] |
-			w->stripes->wanted[w->kind][EVS_STRIPE_CHECK][w->word];
+		bit = pg_rightmost_one_pos64(w->words);
+		w->words &= w->words - 1;
+		w->kind = bit / EVS_STRIPE_WORDS;
+		w->word = bit % EVS_STRIPE_WORDS;
+		wanted = w->stripes->wanted[w->kind];
+		w->left = wanted[EVS_STRIPE_ADD][w->word] | wanted[EVS_STRIPE_CHECK][w->word];
 	}
+	wanted = w->stripes->wanted[w->kind];
 	bit = pg_rightmost_one_pos64(w->left);
 	w->left &= w->left - 1;
-	w->add = (w->stripes->wanted[w->kind][EVS_STRIPE_ADD][w->word] >> bit) & 1;
-	w->check = (w->stripes->wanted[w->kind][EVS_STRIPE_CHECK][w->word] >> bit) & 1;
+	w->add = (wanted[EVS_STRIPE_ADD][w->word] >> bit) & 1;
+	w->check = (wanted[EVS_STRIPE_CHECK][w->word] >> bit) & 1;
 	SET_LOCKTAG_ADVISORY(w->tag, MyDatabaseId, w->stripes->relid,
 						 w->kind * EVS_STRIPES + w->word * 64 + bit, EVS_LOCK_STRIPE);
 	return true;
@@ -226,6 +235,22 @@ evs_stripes_give_back(const EvsStripes *stripes)
 {
 	for (Walk w = walk(stripes); next_stripe(&w);)
 		LockRelease(&w.tag, lock_mode(&w), false);
+}
+
+/*
+ * What must be known under the stripes has been looked at. If a transaction
+ * that has not finished has it in its hands, give all of them back and wait for
+ * that transaction's end; true if so: the caller takes them again, and looks
+ * again.
+ */
+bool
+evs_stripes_yield(const EvsStripes *stripes, Relation rel, TransactionId unfinished)
+{
+	if (!TransactionIdIsValid(unfinished))
+		return false;
+	evs_stripes_give_back(stripes);
+	XactLockTableWait(unfinished, rel, NULL, XLTW_None);
+	return true;
 }
 
 /* The events are in the table: keep what must be kept to the end of the transaction. */

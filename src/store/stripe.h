@@ -6,6 +6,8 @@
 #ifndef EVSTORE_STRIPE_H
 #define EVSTORE_STRIPE_H
 
+#include "utils/rel.h"
+
 /* What a stripe stands for, in the order in which stripes are taken. */
 typedef enum EvsStripeKind
 {
@@ -33,6 +35,7 @@ typedef struct EvsStripes
 {
 	Oid			relid;
 	bool		condition;		/* types or tags are to be checked */
+	uint64		words;			/* a bit for each word, counted through all kinds, that is not empty */
 	uint64		wanted[EVS_STRIPE_KINDS][EVS_STRIPE_USES][EVS_STRIPE_WORDS];
 } EvsStripes;
 
@@ -41,6 +44,7 @@ extern void evs_stripes_want(EvsStripes *stripes, EvsStripeKind kind, EvsStripeU
 							 const char *name, int length);
 extern void evs_stripes_check_all_types(EvsStripes *stripes);
 extern void evs_stripes_take(const EvsStripes *stripes);
+extern bool evs_stripes_yield(const EvsStripes *stripes, Relation rel, TransactionId unfinished);
 extern void evs_stripes_give_back(const EvsStripes *stripes);
 extern void evs_stripes_keep_used(const EvsStripes *stripes);
 

@@ -423,24 +423,20 @@ learn(Relation rel)
 }
 
 /*
- * Open an event table and say what is known of it. The answer stays good
- * until evs_table_close().
+ * Say what is known of an event table that somebody keeps open. The answer
+ * stays good until evs_table_leave().
  */
 EvsTable *
-evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel)
+evs_table_enter(Relation rel)
 {
+	Oid			relid = RelationGetRelid(rel);
 	bool		found;
 	TableEntry *entry;
 
-	*rel = try_table_open(relid, lockmode);
-	if (*rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!evs_relation_is_event_table(*rel))
+	if (!evs_relation_is_event_table(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an event table", RelationGetRelationName(*rel)),
+				 errmsg("\"%s\" is not an event table", RelationGetRelationName(rel)),
 				 errhint("Event tables are made by evstore.create_event_table().")));
 
 	if (open_count == 0)
@@ -458,17 +454,36 @@ evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel)
 	if (entry->table == NULL)
 	{
 		entry->stale = false;
-		entry->table = learn(*rel);
+		entry->table = learn(rel);
 	}
 	open_count++;
 	return entry->table;
+}
+
+/* The counterpart of evs_table_enter(). */
+void
+evs_table_leave(void)
+{
+	open_count--;
+}
+
+/* Open an event table and enter it. */
+EvsTable *
+evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel)
+{
+	*rel = try_table_open(relid, lockmode);
+	if (*rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return evs_table_enter(*rel);
 }
 
 /* The counterpart of evs_table_open(); the lock stays until the transaction ends. */
 void
 evs_table_close(Relation rel)
 {
-	open_count--;
+	evs_table_leave();
 	table_close(rel, NoLock);
 }
 

@@ -55,6 +55,8 @@ extern void evs_table_install(void);
 extern Oid	evs_table_argument(FunctionCallInfo fcinfo, int argument);
 extern EvsTable *evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel);
 extern void evs_table_close(Relation rel);
+extern EvsTable *evs_table_enter(Relation rel);
+extern void evs_table_leave(void);
 extern SPIPlanPtr evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes,
 								 int cursor_options);
 extern void evs_table_check_plan(const EvsTable *table, SPIPlanPtr plan);
