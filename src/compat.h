@@ -60,11 +60,16 @@
 #define EVS_CHECK_PERMS_ARGS		rangeTable, permInfos, ereport_on_violation
 #define EVS_CHECK_PERMS_LIST		permInfos
 typedef struct RTEPermissionInfo EvsPermission;
+#define EVS_NSITEM_PERMISSION(item)		((item)->p_perminfo)
+#define EVS_CHECK_PERMISSIONS(state) \
+	ExecCheckPermissions((state)->p_rtable, (state)->p_rteperminfos, true)
 #else
 #define EVS_CHECK_PERMS_PARAMS	List *rangeTable, bool ereport_on_violation
 #define EVS_CHECK_PERMS_ARGS		rangeTable, ereport_on_violation
 #define EVS_CHECK_PERMS_LIST		rangeTable
 typedef struct RangeTblEntry EvsPermission;
+#define EVS_NSITEM_PERMISSION(item)		((item)->p_rte)
+#define EVS_CHECK_PERMISSIONS(state)	ExecCheckRTPerms((state)->p_rtable, true)
 #endif
 
 /* 17: an extension may name the events its processes wait for. */

@@ -12,6 +12,7 @@
 #include "project/projection.h"
 #include "server/hooks.h"
 #include "store/alter.h"
+#include "store/copy.h"
 #include "store/door.h"
 #include "store/guard.h"
 #include "store/prepared.h"
@@ -53,9 +54,10 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 	evs_projection_check_utility(pstmt->utilityStmt);
 	evs_lifecycle_before_utility(pstmt->utilityStmt);
 
+	/* COPY is ours where nobody else would be passed over. */
 	if (prev_process_utility)
 		prev_process_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	else
+	else if (!evs_copy_from(pstmt, queryString, queryEnv, qc))
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 
 	evs_alter_check_touched();

@@ -17,6 +17,7 @@
 #include "evstore.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
@@ -30,9 +31,6 @@
 #include "utils/memutils.h"
 #include "utils/rls.h"
 #include "utils/timestamp.h"
-
-/* So many events go to the heap in one go, and into one WAL record a page. */
-#define HEAP_BATCH 64
 
 struct EvsWriter
 {
@@ -51,8 +49,9 @@ struct EvsWriter
 	List	   *index_oids;
 	int			index_count;
 	int			full_index_count;	/* the first so many have every event in them */
+	BulkInsertState bulk;		/* of a load, or NULL; valid while busy */
 	int			slot_count;
-	TupleTableSlot *slots[HEAP_BATCH];
+	TupleTableSlot *slots[EVS_INSERT_BATCH];
 };
 
 /* Kept writers that are busy, the innermost first: all to be freed by an error. */
@@ -193,6 +192,13 @@ open_indexes(EvsWriter *writer, bool marked)
 	}
 }
 
+/* Do events of the calling role go straight into heap and indexes? */
+bool
+evs_insert_is_direct(const EvsTable *table)
+{
+	return table->plain && !bound_by_policies(table);
+}
+
 /*
  * Get ready to insert into an open event table events of which some are marked,
  * that is, have an id or tags, or none is. The state kept with the table is used
@@ -201,7 +207,7 @@ open_indexes(EvsWriter *writer, bool marked)
 EvsWriter *
 evs_insert_begin(EvsTable *table, Relation rel, bool marked)
 {
-	bool		direct = table->plain && !bound_by_policies(table);
+	bool		direct = evs_insert_is_direct(table);
 	EvsWriter  *writer = table->writers[direct];
 
 	if (writer == NULL || writer->busy)
@@ -215,6 +221,7 @@ evs_insert_begin(EvsTable *table, Relation rel, bool marked)
 	}
 
 	writer->rel = rel;
+	writer->bulk = NULL;
 	writer->busy = true;
 	if (writer == table->writers[direct])
 	{
@@ -229,6 +236,13 @@ evs_insert_begin(EvsTable *table, Relation rel, bool marked)
 	return writer;
 }
 
+/* What follows is a load: it is not to crowd everybody else's pages out of shared memory. */
+void
+evs_insert_bulk(EvsWriter *writer)
+{
+	writer->bulk = GetBulkInsertState();
+}
+
 /* The version of a stream's newest event, and who has not finished writing it: see evs_stream_newest(). */
 EvsVersion
 evs_insert_newest_version(EvsWriter *writer, const text *stream, TransactionId *unfinished)
@@ -240,6 +254,8 @@ evs_insert_newest_version(EvsWriter *writer, const text *stream, TransactionId *
 void
 evs_insert_end(EvsWriter *writer)
 {
+	if (writer->bulk)
+		FreeBulkInsertState(writer->bulk);
 	if (writer->direct)
 	{
 		for (int i = 0; i < writer->result->ri_NumIndices; i++)
@@ -279,9 +295,9 @@ fill_row(const EvsPlace *place, const EvsEvent *event, int i, Datum *values, boo
 #undef SET_IF
 }
 
-/* The n-th slot of the direct path, empty. */
-static TupleTableSlot *
-writer_slot(EvsWriter *writer, int n)
+/* The n-th slot of the direct path, of EVS_INSERT_BATCH, empty: its columns are to be filled in. */
+TupleTableSlot *
+evs_insert_slot(EvsWriter *writer, int n)
 {
 	if (n == writer->slot_count)
 	{
@@ -294,34 +310,36 @@ writer_slot(EvsWriter *writer, int n)
 	return ExecClearTuple(writer->slots[n]);
 }
 
-/* Insert up to HEAP_BATCH events, counted from "from", into heap and indexes. */
-static void
-insert_batch(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int from, int count)
+/* The n-th slot, filled in. */
+TupleTableSlot *
+evs_insert_filled(EvsWriter *writer, int n)
+{
+	return writer->slots[n];
+}
+
+/*
+ * Insert the first slots, filled in, into heap and indexes. *row tells, should
+ * there be an error, which of them it is about.
+ */
+void
+evs_insert_slots(EvsWriter *writer, int count, int *row)
 {
 	CommandId	command = GetCurrentCommandId(true);
-	int			natts = RelationGetDescr(writer->rel)->natts;
 
 	for (int i = 0; i < count; i++)
 	{
-		TupleTableSlot *slot = writer_slot(writer, i);
-
-		fill_row(place, &events[from + i], from + i, slot->tts_values, slot->tts_isnull);
-		for (int extra = EVS_COLUMN_COUNT; extra < natts; extra++)
-		{
-			slot->tts_values[extra] = (Datum) 0;
-			slot->tts_isnull[extra] = true;
-		}
-		ExecStoreVirtualTuple(slot);
-		slot->tts_tableOid = writer->table->relid;
+		ExecStoreVirtualTuple(writer->slots[i]);
+		writer->slots[i]->tts_tableOid = writer->table->relid;
 	}
 
 	if (count == 1)
-		table_tuple_insert(writer->rel, writer->slots[0], command, 0, NULL);
+		table_tuple_insert(writer->rel, writer->slots[0], command, 0, writer->bulk);
 	else
-		table_multi_insert(writer->rel, writer->slots, count, command, 0, NULL);
+		table_multi_insert(writer->rel, writer->slots, count, command, 0, writer->bulk);
 
 	for (int i = 0; i < count; i++)
 	{
+		*row = i;
 		if (writer->result->ri_NumIndices > 0)
 			list_free(EVS_INSERT_INDEX_TUPLES(writer->result, writer->slots[i], writer->estate));
 		ResetPerTupleExprContext(writer->estate);
@@ -329,12 +347,33 @@ insert_batch(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, i
 	}
 }
 
+/* Insert up to EVS_INSERT_BATCH events, counted from "from", into heap and indexes. */
+static void
+insert_batch(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int from, int count)
+{
+	int			natts = RelationGetDescr(writer->rel)->natts;
+	int			row;
+
+	for (int i = 0; i < count; i++)
+	{
+		TupleTableSlot *slot = evs_insert_slot(writer, i);
+
+		fill_row(place, &events[from + i], from + i, slot->tts_values, slot->tts_isnull);
+		for (int extra = EVS_COLUMN_COUNT; extra < natts; extra++)
+		{
+			slot->tts_values[extra] = (Datum) 0;
+			slot->tts_isnull[extra] = true;
+		}
+	}
+	evs_insert_slots(writer, count, &row);
+}
+
 /* The direct path. */
 static void
 insert_direct(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int count)
 {
-	for (int from = 0; from < count; from += HEAP_BATCH)
-		insert_batch(writer, place, events, from, Min(HEAP_BATCH, count - from));
+	for (int from = 0; from < count; from += EVS_INSERT_BATCH)
+		insert_batch(writer, place, events, from, Min(EVS_INSERT_BATCH, count - from));
 }
 
 /* Is this row, on its way through the insert trigger, the one that append() made? Asked once. */
