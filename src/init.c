@@ -23,6 +23,7 @@
 #include "store/position.h"
 #include "store/prepared.h"
 #include "store/restore.h"
+#include "store/stripe.h"
 #include "store/table.h"
 #include "work/launcher.h"
 #include "work/lifecycle.h"
@@ -48,6 +49,7 @@ static const EvsShmemPart *const shmem_parts[] = {
 static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_position_xact,
 	&evs_restore_xact,
+	&evs_stripe_xact,
 	&evs_table_xact,
 	&evs_insert_xact,
 	&evs_guard_xact,

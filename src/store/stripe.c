@@ -32,6 +32,10 @@
  * under are kept, so that a condition which takes one of them finds every event
  * committed; so is a stream that was only checked.
  *
+ * Whoever adds row by row (trigger.c) keeps all it takes, and soon meets nothing
+ * but stripes that it keeps. These are remembered, for the table that rows were
+ * added to last, to save the way to the lock table.
+ *
  * The locks are advisory ones as far as PostgreSQL is concerned, told apart
  * from the users' by their class.
  */
@@ -49,6 +53,32 @@
 #define PATIENCE	10
 
 StaticAssertDecl(EVS_STRIPE_KINDS * EVS_STRIPE_WORDS <= 64, "there must be a bit for each word");
+
+/* What this transaction keeps to its end for having added row by row, of one table, as far as remembered. */
+static struct
+{
+	Oid			relid;
+	uint64		stripes[EVS_STRIPE_KINDS][EVS_STRIPE_WORDS];
+}			kept = {.relid = InvalidOid};
+
+/* The transaction is over, and its locks are gone. */
+static void
+stripe_finished(bool committed)
+{
+	kept.relid = InvalidOid;
+}
+
+/* A subtransaction was rolled back, and the locks are gone that it took. */
+static void
+stripe_subxact_aborted(SubTransactionId subxact)
+{
+	kept.relid = InvalidOid;
+}
+
+const EvsXactSubscriber evs_stripe_xact = {
+	.finished = stripe_finished,
+	.subxact_aborted = stripe_subxact_aborted,
+};
 
 /* Begin with no stripe. */
 void
@@ -227,6 +257,46 @@ evs_stripes_take(const EvsStripes *stripes)
 	for (Walk w = walk(stripes); next_stripe(&w);)
 		if (w.kind == EVS_STRIPE_STREAM || !streams_only)
 			(void) LockAcquire(&w.tag, lock_mode(&w), false, false);
+}
+
+/*
+ * Leave out the stripes that are kept anyway. Only for who adds, and keeps all:
+ * the rest is to be handed to evs_stripes_remember() once it is taken.
+ */
+void
+evs_stripes_leave_out_kept(EvsStripes *stripes)
+{
+	if (kept.relid != stripes->relid)
+		return;
+	for (uint64 words = stripes->words; words != 0; words &= words - 1)
+	{
+		int			bit = pg_rightmost_one_pos64(words);
+		int			kind = bit / EVS_STRIPE_WORDS;
+		int			word = bit % EVS_STRIPE_WORDS;
+
+		stripes->wanted[kind][EVS_STRIPE_ADD][word] &= ~kept.stripes[kind][word];
+		if (stripes->wanted[kind][EVS_STRIPE_ADD][word] == 0)
+			stripes->words &= ~(UINT64CONST(1) << bit);
+	}
+}
+
+/* These are taken, and kept to the end of the transaction. */
+void
+evs_stripes_remember(const EvsStripes *stripes)
+{
+	if (kept.relid != stripes->relid)
+	{
+		memset(&kept, 0, sizeof(kept));
+		kept.relid = stripes->relid;
+	}
+	for (uint64 words = stripes->words; words != 0; words &= words - 1)
+	{
+		int			bit = pg_rightmost_one_pos64(words);
+		int			kind = bit / EVS_STRIPE_WORDS;
+		int			word = bit % EVS_STRIPE_WORDS;
+
+		kept.stripes[kind][word] |= stripes->wanted[kind][EVS_STRIPE_ADD][word];
+	}
 }
 
 /* Give all of them back: we are about to wait for something else. */

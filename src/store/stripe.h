@@ -6,6 +6,7 @@
 #ifndef EVSTORE_STRIPE_H
 #define EVSTORE_STRIPE_H
 
+#include "base/xact.h"
 #include "utils/rel.h"
 
 /* What a stripe stands for, in the order in which stripes are taken. */
@@ -39,6 +40,8 @@ typedef struct EvsStripes
 	uint64		wanted[EVS_STRIPE_KINDS][EVS_STRIPE_USES][EVS_STRIPE_WORDS];
 } EvsStripes;
 
+extern const EvsXactSubscriber evs_stripe_xact;
+
 extern void evs_stripes_init(EvsStripes *stripes, Oid relid);
 extern void evs_stripes_want(EvsStripes *stripes, EvsStripeKind kind, EvsStripeUse use,
 							 const char *name, int length);
@@ -46,6 +49,8 @@ extern void evs_stripes_check_all_types(EvsStripes *stripes);
 extern void evs_stripes_take(const EvsStripes *stripes);
 extern bool evs_stripes_yield(const EvsStripes *stripes, Relation rel, TransactionId unfinished);
 extern void evs_stripes_give_back(const EvsStripes *stripes);
+extern void evs_stripes_leave_out_kept(EvsStripes *stripes);
+extern void evs_stripes_remember(const EvsStripes *stripes);
 extern void evs_stripes_keep_used(const EvsStripes *stripes);
 
 #endif							/* EVSTORE_STRIPE_H */

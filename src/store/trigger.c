@@ -42,12 +42,14 @@ lock_and_look(Relation rel, EvsTable *table, const Datum *values, const bool *nu
 	evs_stripes_init(&stripes, table->relid);
 	evs_stripes_want(&stripes, EVS_STRIPE_STREAM, EVS_STRIPE_ADD, VARDATA_ANY(stream), VARSIZE_ANY_EXHDR(stream));
 	evs_row_want_stripes(&stripes, values, nulls);
+	evs_stripes_leave_out_kept(&stripes);
 	do
 	{
 		unfinished = InvalidTransactionId;
 		evs_stripes_take(&stripes);
 		last = evs_stream_newest(rel, index, table->probe, stream, &unfinished);
 	} while (evs_stripes_yield(&stripes, rel, unfinished));
+	evs_stripes_remember(&stripes);
 	index_close(index, NoLock);
 	return last;
 }

@@ -159,6 +159,37 @@ SELECT count(*) FROM events WHERE stream = 'copy-3';
 -- what COPY wrote, append goes on from
 SELECT version FROM evstore.append('copy-1', 'Appended', '{}', expected_version => 4);
 
+-- An INSERT keeps the lock of its stream to the end of the transaction: once, however many
+-- rows there are; anew, where it was taken in what was rolled back; one for each table.
+SELECT evstore.create_event_table('beside');
+CREATE VIEW stripes AS
+	SELECT relation::regclass, mode, count(*)
+	FROM (SELECT objid, mode, classid AS relation FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 229 AND pid = pg_backend_pid()) l
+	GROUP BY relation::regclass::text COLLATE "C", relation, mode ORDER BY relation::regclass::text COLLATE "C", mode COLLATE "C";
+BEGIN;
+INSERT INTO events (stream, type, data) SELECT 'kept-1', 'Step', '{}' FROM generate_series(1, 3);
+TABLE stripes;
+INSERT INTO beside (stream, type, data) VALUES ('kept-1', 'Step', '{}');
+INSERT INTO events (stream, type, data) VALUES ('kept-1', 'Step', '{}'), ('kept-2', 'Step', '{}');
+INSERT INTO beside (stream, type, data) VALUES ('kept-1', 'Step', '{}');
+TABLE stripes;
+COMMIT;
+BEGIN;
+SAVEPOINT s;
+INSERT INTO events (stream, type, data) VALUES ('kept-1', 'Step', '{}');
+ROLLBACK TO s;
+TABLE stripes;
+INSERT INTO events (stream, type, data) VALUES ('kept-1', 'Step', '{}');
+TABLE stripes;
+-- what append() lets go of stays, if an INSERT keeps it
+SELECT version FROM evstore.append('kept-1', 'Step', '{}');
+TABLE stripes;
+ROLLBACK;
+BEGIN;
+INSERT INTO events (stream, type, data) VALUES ('kept-1', 'Step', '{}');
+TABLE stripes;
+ROLLBACK;
+
 -- What one table holds, another takes in, versions included.
 SELECT evstore.create_event_table('copied');
 INSERT INTO copied (stream, version, type, data, metadata, id, tags, schema_version)
