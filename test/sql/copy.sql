@@ -232,6 +232,7 @@ SET ROLE regress_copy_table;
 COPY events (stream, type, data, metadata) FROM stdin;
 role-1	Step	2	{}
 \.
+\set VERBOSITY sqlstate
 COPY events (stream, type, data) FROM '/nowhere';
 COPY events (stream, type, data) FROM PROGRAM 'true';
 RESET ROLE;
@@ -240,6 +241,7 @@ COPY (SELECT 'role-1', 'Step', '3') TO :'file';
 SET ROLE regress_copy_table;
 COPY events (stream, type, data) FROM :'file';
 COPY events (stream, type, data) FROM PROGRAM 'true';
+\set VERBOSITY default
 RESET ROLE;
 SELECT version, data FROM log WHERE stream = 'role-1' ORDER BY n;
 
