@@ -84,8 +84,22 @@ const EvsXactSubscriber evs_stripe_xact = {
 void
 evs_stripes_init(EvsStripes *stripes, Oid relid)
 {
-	memset(stripes, 0, sizeof(EvsStripes));
 	stripes->relid = relid;
+	stripes->condition = false;
+	stripes->words = 0;
+}
+
+/* Make a word of a kind valid, if it is not. */
+static void
+need_word(EvsStripes *stripes, EvsStripeKind kind, int word)
+{
+	uint64		bit = UINT64CONST(1) << (kind * EVS_STRIPE_WORDS + word);
+
+	if (stripes->words & bit)
+		return;
+	stripes->words |= bit;
+	for (int use = 0; use < EVS_STRIPE_USES; use++)
+		stripes->wanted[kind][use][word] = 0;
 }
 
 /* Add the stripe of a name. */
@@ -96,8 +110,8 @@ evs_stripes_want(EvsStripes *stripes, EvsStripeKind kind, EvsStripeUse use,
 	uint32		count = kind == EVS_STRIPE_TYPE ? EVS_TYPE_STRIPES : EVS_STRIPES;
 	uint32		stripe = hash_bytes((const unsigned char *) name, length) & (count - 1);
 
+	need_word(stripes, kind, stripe / 64);
 	stripes->wanted[kind][use][stripe / 64] |= UINT64CONST(1) << (stripe % 64);
-	stripes->words |= UINT64CONST(1) << (kind * EVS_STRIPE_WORDS + stripe / 64);
 	if (use == EVS_STRIPE_CHECK && kind != EVS_STRIPE_STREAM)
 		stripes->condition = true;
 }
@@ -108,8 +122,8 @@ evs_stripes_check_all_types(EvsStripes *stripes)
 {
 	for (int i = 0; i < EVS_TYPE_STRIPES / 64; i++)
 	{
+		need_word(stripes, EVS_STRIPE_TYPE, i);
 		stripes->wanted[EVS_STRIPE_TYPE][EVS_STRIPE_CHECK][i] = ~UINT64CONST(0);
-		stripes->words |= UINT64CONST(1) << (EVS_STRIPE_TYPE * EVS_STRIPE_WORDS + i);
 	}
 	stripes->condition = true;
 }

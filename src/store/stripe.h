@@ -31,12 +31,15 @@ typedef enum EvsStripeUse
 #define EVS_STRIPE_USES		(EVS_STRIPE_CHECK + 1)
 #define EVS_STRIPE_WORDS	(EVS_STRIPES / 64)
 
-/* The stripes of one call: a bit for each. */
+/*
+ * The stripes of one call: a bit for each. Few are wanted as a rule, so only
+ * the words that "words" names are valid.
+ */
 typedef struct EvsStripes
 {
 	Oid			relid;
 	bool		condition;		/* types or tags are to be checked */
-	uint64		words;			/* a bit for each word, counted through all kinds, that is not empty */
+	uint64		words;			/* a bit for each word, counted through all kinds */
 	uint64		wanted[EVS_STRIPE_KINDS][EVS_STRIPE_USES][EVS_STRIPE_WORDS];
 } EvsStripes;
 
