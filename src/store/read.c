@@ -23,6 +23,7 @@
 #include "store/criteria.h"
 #include "store/event.h"
 #include "store/position.h"
+#include "store/read.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -64,17 +65,14 @@ read_in_index_order(void)
 }
 
 /*
- * Run a table's statement; its rows become the result of the calling function,
- * and their number is returned. Where there is one right plan, it is made for
- * all parameters.
+ * Run a table's statement, give its rows to a receiver, and return their number.
+ * Where there is one right plan, it is made for all parameters.
  */
 static uint64
-return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_plan,
-			int count, Oid *types, Datum *values, bool *nulls)
+read_rows(DestReceiver *receiver, EvsTable *table, const char *sql, bool one_plan,
+		  int count, Oid *types, Datum *values, bool *nulls)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	SPIExecuteOptions options = {0};
-	DestReceiver *receiver = CreateTuplestoreDestReceiver();
 	int			guc_level = NewGUCNestLevel();
 	int			plans = one_plan ? CURSOR_OPT_GENERIC_PLAN : CURSOR_OPT_CUSTOM_PLAN;
 	SPIPlanPtr	plan;
@@ -82,9 +80,6 @@ return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_
 
 	if (one_plan)
 		read_in_index_order();
-	SetTuplestoreDestReceiverParams(receiver, result->setResult,
-									result->econtext->ecxt_per_query_memory,
-									false, NULL, NULL);
 	SPI_connect();
 	options.params = make_params(count, types, values, nulls);
 	options.dest = receiver;
@@ -96,8 +91,39 @@ return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_
 	rows = SPI_processed;
 	SPI_finish();
 	AtEOXact_GUC(true, guc_level);
+	return rows;
+}
+
+/* The same; the rows become the result of the calling function. */
+static uint64
+return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_plan,
+			int count, Oid *types, Datum *values, bool *nulls)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	DestReceiver *receiver = CreateTuplestoreDestReceiver();
+	uint64		rows;
+
+	SetTuplestoreDestReceiverParams(receiver, result->setResult,
+									result->econtext->ecxt_per_query_memory,
+									false, NULL, NULL);
+	rows = read_rows(receiver, table, sql, one_plan, count, types, values, nulls);
 	receiver->rDestroy(receiver);
 	return rows;
+}
+
+/* Give the events of a stream, after a version up to another, to a receiver; returns how many there were. */
+uint64
+evs_read_stream_into(DestReceiver *receiver, EvsTable *table, const text *stream,
+					 EvsVersion after, EvsVersion to)
+{
+	Oid			types[] = {TEXTOID, INT8OID, INT8OID};
+	Datum		values[] = {PointerGetDatum(stream), Int64GetDatum(after), Int64GetDatum(to)};
+	bool		nulls[] = {false, false, false};
+
+	return read_rows(receiver, table,
+					 "SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
+					 " AND version OPERATOR(pg_catalog.>) $2 AND version OPERATOR(pg_catalog.<=) $3"
+					 " ORDER BY version", true, lengthof(types), types, values, nulls);
 }
 
 /* Refuse a negative count or version; NULL is "no limit". */
