@@ -10,7 +10,7 @@
 #include "base/shmem.h"
 #include "base/wakeup.h"
 #include "base/xact.h"
-#include "domain/aggregate.h"
+#include "domain/definition.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "project/generation.h"
@@ -52,7 +52,7 @@ static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_restore_xact,
 	&evs_stripe_xact,
 	&evs_table_xact,
-	&evs_aggregate_xact,
+	&evs_definition_xact,
 	&evs_insert_xact,
 	&evs_guard_xact,
 	&evs_alter_xact,
@@ -73,7 +73,7 @@ _PG_init(void)
 	evs_settings_define();
 	evs_catalog_install();
 	evs_table_install();
-	evs_aggregate_install();
+	evs_definition_install();
 	evs_xact_install(xact_subscribers, lengthof(xact_subscribers));
 	/* pg_upgrade makes tables, triggers and this extension piece by piece. */
 	if (!IsBinaryUpgrade)

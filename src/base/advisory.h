@@ -9,5 +9,6 @@
 #define EVS_LOCK_STRIPE		0xE5	/* store/stripe.c: event table, stripe */
 #define EVS_LOCK_PREPARED	0xE6	/* store/prepared.c: the low of a prepared transaction */
 #define EVS_LOCK_NAME		0xE7	/* project/declare.c: 0, hash of a projection's name */
+#define EVS_LOCK_COMMAND	0xE8	/* domain/execute.c: event table, hash of a stream or command id */
 
 #endif							/* EVSTORE_ADVISORY_H */

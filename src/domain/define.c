@@ -12,11 +12,11 @@
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "base/shmem.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "domain/aggregate.h"
+#include "domain/definition.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -41,46 +41,15 @@ typedef struct Apply
 	Oid			state_type;
 } Apply;
 
-/* Run a statement on the extension's tables, as their owner. */
-static void
-run(const char *sql, int count, Oid *types, Datum *values, const char *nulls, int expected)
-{
-	EvsOwnerFrame frame;
-	int			result;
-
-	evs_owner_begin_extension(&frame);
-	result = SPI_execute_with_args(sql, count, types, values, nulls, false, 0);
-	if (result != expected)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-	evs_owner_end(&frame);
-}
-
-/* The functions of a name that take an event as their last argument: as an aggregate, the only one; as a function, the second. */
+/* The function of a name, (state, event), or the aggregate, (event). */
 static Oid
 find_by_name(const char *name)
 {
 	Oid			event = evs_catalog()->event_type;
-	List	   *names = EVS_QUALIFIED_NAME(name);
-	Oid			found = InvalidOid;
+	Oid			found = evs_definition_find_function(name, 2, 1, event, PROKIND_FUNCTION);
 
-	for (int count = 1; count <= 2; count++)
-	{
-		FuncCandidateList candidate = FuncnameGetCandidates(names, count, NIL, false, false, false, true);
-
-		for (; candidate; candidate = candidate->next)
-		{
-			if (candidate->nargs != count || candidate->args[count - 1] != event)
-				continue;
-			if (get_func_prokind(candidate->oid) != (count == 1 ? PROKIND_AGGREGATE : PROKIND_FUNCTION))
-				continue;
-			if (OidIsValid(found))
-				ereport(ERROR,
-						(errcode(ERRCODE_AMBIGUOUS_FUNCTION),
-						 errmsg("function name \"%s\" is not unique", name),
-						 errhint("Give the types of its arguments: %s.", format_procedure(found))));
-			found = candidate->oid;
-		}
-	}
+	if (!OidIsValid(found))
+		found = evs_definition_find_function(name, 1, 0, event, PROKIND_AGGREGATE);
 	if (!OidIsValid(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -127,32 +96,6 @@ find_apply(const char *name)
 	return apply;
 }
 
-/* Refuse a category that no stream can have. */
-static char *
-category_argument(FunctionCallInfo fcinfo, int argument)
-{
-	char	   *category = PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
-
-	if (category == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the category must not be null")));
-	if (*category == '\0' || strchr(category, '-') != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not a category", category),
-				 errdetail("The category of a stream is what stands before the first \"-\" of its name.")));
-	return category;
-}
-
-/* Refuse whoever does not own the event table. */
-static void
-check_owner(Oid event_table)
-{
-	if (!EVS_OWNS_TABLE(event_table, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(event_table));
-}
-
 /* Refuse an initial state that is none. */
 static void
 check_initial_state(const Apply *apply, const char *initial_state)
@@ -177,7 +120,7 @@ create_apply_view(int id, const Apply *apply)
 	char	   *state = apply->is_sql_aggregate ? "" :
 		psprintf("NULL::%s, ", format_type_extended(apply->state_type, -1, FORMAT_TYPE_FORCE_QUALIFY));
 
-	run(psprintf("CREATE VIEW evstore._apply_%d AS SELECT %s(%sNULL::evstore.event) AS state", id,
+	evs_definition_run(psprintf("CREATE VIEW evstore._apply_%d AS SELECT %s(%sNULL::evstore.event) AS state", id,
 				 quote_qualified_identifier(get_namespace_name(get_func_namespace(apply->function)),
 											get_func_name(apply->function)), state),
 		0, NULL, NULL, NULL, SPI_OK_UTILITY);
@@ -223,7 +166,7 @@ insert_row(FunctionCallInfo fcinfo, const char *category, Oid event_table, const
 		PG_ARGISNULL(ARG_SNAPSHOT_EVERY) ? 'n' : ' ', '\0'};
 	bool		isnull;
 
-	run("INSERT INTO evstore._aggregate (event_table, category, owner, initial_state, settings, snapshot_every)"
+	evs_definition_run("INSERT INTO evstore._aggregate (event_table, category, owner, initial_state, settings, snapshot_every)"
 		" VALUES ($1::regclass, $2, $3::regrole, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id",
 		lengthof(types), types, values, nulls, SPI_OK_INSERT_RETURNING);
 	return SPI_processed == 0 ? 0 :
@@ -238,7 +181,7 @@ PG_FUNCTION_INFO_V1(evs_drop_snapshots);
 Datum
 evs_create_aggregate(PG_FUNCTION_ARGS)
 {
-	char	   *category = category_argument(fcinfo, ARG_CATEGORY);
+	char	   *category = evs_definition_category(fcinfo, ARG_CATEGORY);
 	char	   *initial_state = PG_ARGISNULL(ARG_INITIAL) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_INITIAL));
 	Relation	rel;
 	EvsTable   *table;
@@ -247,19 +190,14 @@ evs_create_aggregate(PG_FUNCTION_ARGS)
 
 	evs_shmem_require();
 	PreventCommandIfReadOnly("evstore.create_aggregate()");
-	if (PG_ARGISNULL(ARG_APPLY))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("apply must not be null")));
 	if (!PG_ARGISNULL(ARG_SNAPSHOT_EVERY) && PG_GETARG_INT32(ARG_SNAPSHOT_EVERY) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("snapshot_every must be at least 1")));
 	table = evs_table_open(evs_table_argument(fcinfo, ARG_TABLE), AccessShareLock, &rel);
-	check_owner(table->relid);
-	apply = find_apply(text_to_cstring(PG_GETARG_TEXT_PP(ARG_APPLY)));
-	if (EVS_FUNCTION_ACLCHECK(apply.function, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(apply.function));
+	evs_definition_check_table_owner(table->relid);
+	apply = find_apply(evs_definition_text(fcinfo, ARG_APPLY, "apply"));
+	evs_definition_check_may_call(apply.function, GetUserId());
 	check_initial_state(&apply, initial_state);
 	if (apply.is_sql_aggregate && !PG_ARGISNULL(ARG_SNAPSHOT_EVERY))
 		ereport(ERROR,
@@ -287,7 +225,7 @@ evs_create_aggregate(PG_FUNCTION_ARGS)
 static int
 own_aggregate(FunctionCallInfo fcinfo, const char *function, bool *snapshots)
 {
-	char	   *category = category_argument(fcinfo, 0);
+	char	   *category = evs_definition_category(fcinfo, 0);
 	Oid			event_table = evs_table_argument(fcinfo, 1);
 	Oid			types[] = {OIDOID, TEXTOID};
 	Datum		values[] = {ObjectIdGetDatum(event_table), CStringGetTextDatum(category)};
@@ -296,7 +234,7 @@ own_aggregate(FunctionCallInfo fcinfo, const char *function, bool *snapshots)
 
 	evs_shmem_require();
 	PreventCommandIfReadOnly(function);
-	run("SELECT id, owner::oid, snapshot_every FROM evstore._aggregate WHERE event_table::oid = $1 AND category = $2",
+	evs_definition_run("SELECT id, owner::oid, snapshot_every FROM evstore._aggregate WHERE event_table::oid = $1 AND category = $2",
 		lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -304,10 +242,7 @@ own_aggregate(FunctionCallInfo fcinfo, const char *function, bool *snapshots)
 				 errmsg("event table \"%s\" has no aggregate for category \"%s\"",
 						get_rel_name(event_table), category)));
 	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of aggregate \"%s\"", category)));
+	evs_definition_check_owner(owner, "aggregate", category);
 	(void) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
 	*snapshots = !isnull;
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -327,8 +262,8 @@ evs_drop_aggregate(PG_FUNCTION_ARGS)
 	values[0] = Int32GetDatum(id);
 	if (snapshots && SPI_execute(psprintf("SELECT evstore.drop_projection('_snapshots_%d')", id), false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not drop the projection of snapshots");
-	run(psprintf("DROP VIEW IF EXISTS evstore._apply_%d", id), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
-	run("DELETE FROM evstore._aggregate WHERE id = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	evs_definition_run(psprintf("DROP VIEW IF EXISTS evstore._apply_%d", id), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	evs_definition_run("DELETE FROM evstore._aggregate WHERE id = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -344,7 +279,7 @@ evs_drop_snapshots(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	values[0] = Int32GetDatum(own_aggregate(fcinfo, "evstore.drop_snapshots()", &snapshots));
-	run("DELETE FROM evstore._snapshot WHERE aggregate = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	evs_definition_run("DELETE FROM evstore._snapshot WHERE aggregate = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	dropped = SPI_processed;
 	SPI_finish();
 	PG_RETURN_INT64(dropped);

@@ -22,6 +22,7 @@
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
+#include "domain/definition.h"
 #include "domain/fold.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
@@ -30,7 +31,6 @@
 #include "miscadmin.h"
 #include "store/read.h"
 #include "tcop/dest.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -66,7 +66,7 @@ evs_fold_initial_state(const EvsAggregate *aggregate)
 	EvsState	state = {0};
 	EvsOwnerFrame frame;
 
-	evs_owner_begin(&frame, aggregate->owner, aggregate->settings);
+	evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
 	state.value = evs_aggregate_state_in(aggregate, aggregate->initial_state, &state.isnull);
 	evs_owner_end(&frame);
 	return state;
@@ -139,7 +139,7 @@ receive_event(TupleTableSlot *slot, DestReceiver *self)
 	if (is_too_late(fold, slot))
 		return false;
 	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(fold->aggregate->owner,
+	SetUserIdAndSecContext(fold->aggregate->definition.owner,
 						   security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	apply_event(fold, slot);
 	SetUserIdAndSecContext(user, security);
@@ -244,13 +244,12 @@ prepare_calls(Fold *fold)
 static void
 check_privilege(const EvsAggregate *aggregate)
 {
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(aggregate->owner)))
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(aggregate->definition.owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the owner of aggregate \"%s\" does not exist", aggregate->category),
+				 errmsg("the owner of aggregate \"%s\" does not exist", aggregate->definition.category),
 				 errhint("Drop the aggregate with evstore.drop_aggregate(), and create it again.")));
-	if (EVS_FUNCTION_ACLCHECK(aggregate->apply, aggregate->owner, ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(aggregate->apply));
+	evs_definition_check_may_call(aggregate->apply, aggregate->definition.owner);
 }
 
 /* The text of a fold, for messages of errors inside it. */
@@ -260,7 +259,7 @@ fold_error_context(void *arg)
 	const Fold *fold = arg;
 
 	errcontext("aggregate \"%s\", event at version %lld",
-			   fold->aggregate->category, (long long) fold->state.version);
+			   fold->aggregate->definition.category, (long long) fold->state.version);
 }
 
 /* Read the events and fold them. */
@@ -273,14 +272,14 @@ read_and_fold(Fold *fold, EvsTable *table, const text *stream, EvsVersion to)
 	if (!aggregate->is_sql_aggregate && check_enable_rls(table->relid, InvalidOid, true) != RLS_ENABLED)
 	{
 		/* The statement is ours and the caller runs it; the settings are for the function. */
-		evs_owner_begin(&frame, GetUserId(), aggregate->settings);
+		evs_owner_begin(&frame, GetUserId(), aggregate->definition.settings);
 		read_events(fold, table, stream, to, receive_event);
 		evs_owner_end(&frame);
 		return;
 	}
 	fold->store = tuplestore_begin_heap(false, false, work_mem);
 	read_events(fold, table, stream, to, store_event);
-	evs_owner_begin(&frame, aggregate->owner, aggregate->settings);
+	evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
 	if (aggregate->is_sql_aggregate)
 		fold_stored_by_aggregate(fold);
 	else

@@ -62,7 +62,7 @@ evs_load_state_as_jsonb(const EvsAggregate *aggregate, const EvsState *state)
 	if (getBaseType(aggregate->state_type) == JSONBOID)
 		return state->value;
 	/* A type may bring a conversion of its own. */
-	evs_owner_begin(&frame, aggregate->owner, aggregate->settings);
+	evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
 	if (type_is_rowtype(aggregate->state_type))
 		result = DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(DatumGetTextPP(
 															  DirectFunctionCall1(row_to_json, state->value)))));
@@ -125,7 +125,7 @@ evs_load(PG_FUNCTION_ARGS)
 	values[0] = state.isnull ? 0 : evs_load_state_as_jsonb(aggregate, &state);
 	values[1] = Int64GetDatum(state.version);
 	values[2] = Int64GetDatum(state.position);
-	evs_aggregate_close(aggregate);
+	evs_definition_close();
 	evs_table_close(rel);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
@@ -144,11 +144,11 @@ evs_load_as(PG_FUNCTION_ARGS)
 	if (get_fn_expr_argtype(fcinfo->flinfo, 0) != aggregate->state_type)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the state of aggregate \"%s\" is of type %s, not %s", aggregate->category,
+				 errmsg("the state of aggregate \"%s\" is of type %s, not %s", aggregate->definition.category,
 						format_type_be(aggregate->state_type),
 						format_type_be(get_fn_expr_argtype(fcinfo->flinfo, 0)))));
 	state = evs_load_state(aggregate, table, stream, limit);
-	evs_aggregate_close(aggregate);
+	evs_definition_close();
 	evs_table_close(rel);
 	if (state.isnull)
 		PG_RETURN_NULL();

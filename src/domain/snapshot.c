@@ -15,11 +15,10 @@
 
 #include "base/owner.h"
 #include "catalog/pg_type.h"
+#include "domain/definition.h"
 #include "domain/snapshot.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -56,8 +55,8 @@ evs_snapshot_find(const EvsAggregate *aggregate, const text *stream, EvsVersion 
 	static SPIPlanPtr kept = NULL;
 	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, INT8OID};
 	Datum		values[] = {
-		Int32GetDatum(aggregate->id), PointerGetDatum(stream),
-		CStringGetTextDatum(aggregate->definition_hash), Int64GetDatum(to),
+		Int32GetDatum(aggregate->definition.id), PointerGetDatum(stream),
+		CStringGetTextDatum(aggregate->hash), Int64GetDatum(to),
 	};
 	MemoryContext context = CurrentMemoryContext;
 	EvsOwnerFrame frame;
@@ -86,7 +85,7 @@ evs_snapshot_find(const EvsAggregate *aggregate, const text *stream, EvsVersion 
 	SPI_finish();
 	if (found)
 	{
-		evs_owner_begin(&frame, aggregate->owner, aggregate->settings);
+		evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
 		state->value = evs_aggregate_state_in(aggregate, written, &state->isnull);
 		evs_owner_end(&frame);
 	}
@@ -105,7 +104,7 @@ state_out(const EvsAggregate *aggregate, const EvsState *state)
 	if (state->isnull)
 		return NULL;
 	getTypeOutputInfo(aggregate->state_type, &output, &is_varlena);
-	evs_owner_begin(&frame, aggregate->owner, aggregate->settings);
+	evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
 	written = OidOutputFunctionCall(output, state->value);
 	evs_owner_end(&frame);
 	return written;
@@ -119,9 +118,9 @@ keep(const EvsAggregate *aggregate, const text *stream, const EvsState *state)
 	Oid			types[] = {INT4OID, TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID};
 	char	   *written = state_out(aggregate, state);
 	Datum		values[] = {
-		Int32GetDatum(aggregate->id), PointerGetDatum(stream),
+		Int32GetDatum(aggregate->definition.id), PointerGetDatum(stream),
 		Int64GetDatum(state->version), Int64GetDatum(state->position),
-		CStringGetTextDatum(aggregate->definition_hash), written ? CStringGetTextDatum(written) : 0,
+		CStringGetTextDatum(aggregate->hash), written ? CStringGetTextDatum(written) : 0,
 	};
 	const char	nulls[] = {' ', ' ', ' ', ' ', ' ', written ? ' ' : 'n', '\0'};
 	EvsOwnerFrame frame;
@@ -148,17 +147,14 @@ evs_take_snapshot(PG_FUNCTION_ARGS)
 	EvsState	state;
 	EvsVersion	before;
 
-	if (!superuser() && !has_privs_of_role(GetUserId(), aggregate->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of aggregate \"%s\"", aggregate->category)));
+	evs_definition_check_owner(aggregate->definition.owner, "aggregate", aggregate->definition.category);
 	if (!evs_snapshot_find(aggregate, stream, all.version, &state))
 		state = evs_fold_initial_state(aggregate);
 	before = state.version;
 	evs_fold(aggregate, table, stream, all, &state);
 	if (state.version > before)
 		keep(aggregate, stream, &state);
-	evs_aggregate_close(aggregate);
+	evs_definition_close();
 	evs_table_close(rel);
 	PG_RETURN_BOOL(state.version > before);
 }

@@ -58,13 +58,20 @@ evs_append_expected(FunctionCallInfo fcinfo, int argument)
 	return PG_GETARG_INT64(argument);
 }
 
+/* Is a stream where it is expected to be? */
+static bool
+is_expected(EvsVersion expected, EvsVersion actual)
+{
+	return expected == EVS_ANY_VERSION || expected == actual || (expected == EVS_SOME_VERSION && actual > 0);
+}
+
 /* Refuse to append where the stream is not at the expected version. */
 void
 evs_append_check_version(const text *stream, EvsVersion expected, EvsVersion actual)
 {
 	const char *name;
 
-	if (expected == EVS_ANY_VERSION || expected == actual || (expected == EVS_SOME_VERSION && actual > 0))
+	if (is_expected(expected, actual))
 		return;
 
 	name = text_to_cstring(stream);
@@ -258,6 +265,29 @@ insert_all(EvsTable *table, EvsWriter *writer, EvsAppend *appends, int count)
 	}
 }
 
+/* Does an append meet another version than it expects? Where it does not yield, that is an error. */
+static bool
+meets_conflict(EvsAppend *append)
+{
+	if (append->stream == NULL)
+		return false;
+	if (!append->yields)
+		evs_append_check_version(append->stream, append->expected, append->version);
+	append->conflict = !is_expected(append->expected, append->version);
+	return append->conflict;
+}
+
+/* Does any of the appends yield to a conflict? */
+static bool
+any_conflict(EvsAppend *appends, int count)
+{
+	bool		any = false;
+
+	for (int i = 0; i < count; i++)
+		any |= meets_conflict(&appends[i]);
+	return any;
+}
+
 /* Append to an event table, all or nothing, and tell each append where its events went. */
 void
 evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *condition)
@@ -272,13 +302,10 @@ evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *conditi
 	evs_stripes_init(&stripes, relid);
 	want_stripes(&stripes, appends, count, condition);
 	writer = evs_insert_begin(table, rel, any_marked(appends, count));
-	if (lock_and_look(table, writer, rel, &stripes, appends, count))
-		evs_stripes_give_back(&stripes);	/* stored earlier, and nothing to add */
+	if (lock_and_look(table, writer, rel, &stripes, appends, count) || any_conflict(appends, count))
+		evs_stripes_give_back(&stripes);	/* stored earlier, or not to be: nothing to add */
 	else
 	{
-		for (int i = 0; i < count; i++)
-			if (appends[i].stream)
-				evs_append_check_version(appends[i].stream, appends[i].expected, appends[i].version);
 		if (condition)
 			evs_condition_check(condition, table, rel);
 		insert_all(table, writer, appends, count);

@@ -22,6 +22,8 @@ typedef struct EvsAppend
 	EvsEvent   *events;
 	int			count;			/* 0: only hold the stream at its version */
 	EvsVersion	expected;
+	bool		yields;			/* to a conflict: then nothing is appended, and "version" tells */
+	bool		conflict;		/* it did */
 	EvsVersion	version;		/* of the stream; after the append, of the last event */
 	EvsPosition position;		/* of the last event; 0 where there is none */
 } EvsAppend;

@@ -117,7 +117,9 @@ CREATE OR REPLACE FUNCTION same(jsonb, evstore.event) RETURNS jsonb LANGUAGE sql
 SELECT state FROM evstore.load('same-1');
 ALTER FUNCTION same(jsonb, evstore.event) RENAME TO other;
 SELECT state FROM evstore.load('same-1');
+\set VERBOSITY terse
 DROP FUNCTION other(jsonb, evstore.event);
+\set VERBOSITY default
 SELECT category, initial_state, snapshot_every, snapshots FROM evstore.aggregates ORDER BY category;
 SELECT evstore.drop_aggregate('same');
 DROP FUNCTION other(jsonb, evstore.event);

@@ -1,0 +1,45 @@
+/*
+ * definition.h
+ *		What the declarations of aggregates and of commands have in common.
+ */
+#ifndef EVSTORE_DEFINITION_H
+#define EVSTORE_DEFINITION_H
+
+#include "base/xact.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "utils/array.h"
+
+/* What aggregates and commands have in common; the first member of both. */
+typedef struct EvsDefinition
+{
+	Oid			event_table;
+	char	   *category;
+	char	   *name;			/* NULL for an aggregate */
+	int			id;
+	Oid			owner;
+	ArrayType  *settings;		/* see owner.c */
+	SPIPlanPtr	plan;			/* kept with it, or NULL */
+	MemoryContext context;		/* holds what it is the first member of */
+} EvsDefinition;
+
+/* Read what "key" (event_table, category, name) names, into memory of the current context; NULL if there is none. */
+typedef EvsDefinition *(*EvsDefinitionReader) (const EvsDefinition *key);
+
+extern const EvsXactSubscriber evs_definition_xact;
+
+extern void evs_definition_install(void);
+extern EvsDefinition *evs_definition_open(Oid event_table, const text *stream, const char *name,
+										  EvsDefinitionReader read);
+extern void evs_definition_close(void);
+extern void evs_definition_run(const char *sql, int count, Oid *types, Datum *values,
+							   const char *nulls, int expected);
+extern char *evs_definition_category(FunctionCallInfo fcinfo, int argument);
+extern char *evs_definition_text(FunctionCallInfo fcinfo, int argument, const char *name);
+extern void evs_definition_check_table_owner(Oid event_table);
+extern void evs_definition_check_owner(Oid owner, const char *what, const char *name);
+extern void evs_definition_check_may_call(Oid function, Oid role);
+extern Oid	evs_definition_called(const char *view, const char *what, bool *is_aggregate, Oid *type);
+extern Oid	evs_definition_find_function(const char *name, int count, int argument, Oid type, char kind);
+
+#endif							/* EVSTORE_DEFINITION_H */
