@@ -53,9 +53,8 @@ SELECT state, version FROM evstore.load('account-1');
 
 -- An expected version is checked, not retried.
 SELECT state, version FROM evstore.execute('account-1', 'withdraw', '{"amount": 1}', expected_version => 3);
-\set VERBOSITY verbose
 SELECT evstore.execute('account-1', 'withdraw', '{"amount": 1}', expected_version => 3);
-\set VERBOSITY default
+\echo :SQLSTATE
 SELECT evstore.execute('account-9', 'open', expected_version => -1);
 SELECT version FROM evstore.execute('account-9', 'open', expected_version => 0);
 
@@ -82,10 +81,10 @@ SELECT version FROM evstore.append('account-2', 'Deposited', '{"amount": 1000}')
 SELECT state, version FROM evstore.execute('account-2', 'withdraw', '{"amount": 500}', command_id => :id);
 SELECT state, version FROM evstore.execute('account-2', 'withdraw', '{"amount": 500}', command_id => :id);
 -- The id belongs to its stream.
-\set VERBOSITY verbose
 SELECT evstore.execute('account-3', 'open', command_id => :id);
+\echo :SQLSTATE
 SELECT evstore.execute('account-3', 'below', '{"line": 0}', command_id => '21111111-2222-4333-8444-555555555555');
-\set VERBOSITY default
+\echo :SQLSTATE
 
 -- One transaction, one snapshot.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
