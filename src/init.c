@@ -18,6 +18,7 @@
 #include "project/projection.h"
 #include "server/hooks.h"
 #include "store/alter.h"
+#include "store/cause.h"
 #include "store/door.h"
 #include "store/guard.h"
 #include "store/insert.h"
@@ -52,6 +53,7 @@ static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_restore_xact,
 	&evs_stripe_xact,
 	&evs_table_xact,
+	&evs_cause_xact,
 	&evs_definition_xact,
 	&evs_insert_xact,
 	&evs_guard_xact,

@@ -11,6 +11,10 @@
 /* The event table that functions use when none is named, found by search_path. */
 char	   *evs_event_table = NULL;
 
+/* What the events of this session belong to, and what causes them; empty: nothing. */
+char	   *evs_correlation_id = NULL;
+char	   *evs_causation_id = NULL;
+
 /* Opens the guard of append-only tables, for superusers, on the record. */
 bool		evs_maintenance = false;
 
@@ -32,6 +36,20 @@ evs_settings_define(void)
 							   "Resolved through search_path like any table name.",
 							   &evs_event_table,
 							   "events",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("evstore.correlation_id",
+							   "What the events appended by this session belong to.",
+							   "Stands in their metadata under correlation_id, unless they bring one.",
+							   &evs_correlation_id,
+							   "",
+							   PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomStringVariable("evstore.causation_id",
+							   "What causes the events appended by this session.",
+							   "Stands in their metadata under causation_id, unless they bring one.",
+							   &evs_causation_id,
+							   "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 
 	DefineCustomBoolVariable("evstore.maintenance",

@@ -6,6 +6,8 @@
 #define EVSTORE_SETTINGS_H
 
 extern char *evs_event_table;
+extern char *evs_correlation_id;
+extern char *evs_causation_id;
 extern bool evs_maintenance;
 extern int	evs_workers;
 extern int	evs_max_databases;

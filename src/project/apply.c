@@ -23,6 +23,7 @@
 #include "project/catchup.h"
 #include "project/generation.h"
 #include "storage/lmgr.h"
+#include "store/cause.h"
 #include "store/table.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
@@ -312,6 +313,7 @@ evs_apply_events(EvsApplied *applied, EvsBounds bounds)
 	PG_FINALLY();
 	{
 		(void) evs_bounds_set(outer);
+		evs_cause_forget();
 	}
 	PG_END_TRY();
 	error_context_stack = context.previous;

@@ -25,10 +25,10 @@
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
-/* An event as a handler takes it, from a row of the event table named e. */
+/* An event as a handler takes it, from a row of the event table named e, noted as the cause of what it does. */
 #define EVENT \
-	"ROW(e.\"position\", e.version, e.recorded_at, e.schema_version, e.id, e.stream, e.type," \
-	" e.data, e.metadata, e.tags)::evstore.event"
+	"evstore._handling(ROW(e.\"position\", e.version, e.recorded_at, e.schema_version, e.id, e.stream, e.type," \
+	" e.data, e.metadata, e.tags)::evstore.event)"
 
 /* The function of a name, with or without its argument. */
 static Oid

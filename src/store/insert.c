@@ -25,6 +25,7 @@
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "store/cause.h"
 #include "store/insert.h"
 #include "store/stream.h"
 #include "utils/builtins.h"
@@ -276,6 +277,8 @@ evs_insert_end(EvsWriter *writer)
 static void
 fill_row(const EvsPlace *place, const EvsEvent *event, int i, Datum *values, bool *nulls)
 {
+	const Jsonb *metadata = evs_cause_mark(event->metadata);
+
 	memset(nulls, false, EVS_COLUMN_COUNT * sizeof(bool));
 #define SET(column, datum)		values[(column) - 1] = (datum)
 #define SET_IF(column, pointer) \
@@ -289,7 +292,7 @@ fill_row(const EvsPlace *place, const EvsEvent *event, int i, Datum *values, boo
 	SET(EVS_COLUMN_DATA, PointerGetDatum(event->data));
 	SET_IF(EVS_COLUMN_STREAM, place->stream);
 	SET_IF(EVS_COLUMN_ID, event->id);
-	SET_IF(EVS_COLUMN_METADATA, event->metadata);
+	SET_IF(EVS_COLUMN_METADATA, metadata);
 	SET_IF(EVS_COLUMN_TAGS, event->tags);
 #undef SET
 #undef SET_IF

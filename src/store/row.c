@@ -9,6 +9,7 @@
 #include "evstore.h"
 
 #include "store/append.h"
+#include "store/cause.h"
 #include "store/insert.h"
 #include "store/row.h"
 #include "store/table.h"
@@ -90,7 +91,7 @@ evs_row_follow(Datum *values, bool *nulls, EvsVersion last)
 	return last + 1;
 }
 
-/* Give a row its position and time, and a schema version if it brings none. */
+/* Give a row its position and time, why it is appended, and a schema version if it brings none. */
 void
 evs_row_place(Datum *values, bool *nulls, EvsPosition position, TimestampTz recorded_at)
 {
@@ -102,5 +103,13 @@ evs_row_place(Datum *values, bool *nulls, EvsPosition position, TimestampTz reco
 	{
 		values[EVS_COLUMN_SCHEMA_VERSION - 1] = Int32GetDatum(EVS_FIRST_SCHEMA_VERSION);
 		nulls[EVS_COLUMN_SCHEMA_VERSION - 1] = false;
+	}
+	if (evs_cause_is_known())
+	{
+		Jsonb	   *metadata = evs_cause_mark(nulls[EVS_COLUMN_METADATA - 1] ? NULL :
+											  DatumGetJsonbP(values[EVS_COLUMN_METADATA - 1]));
+
+		values[EVS_COLUMN_METADATA - 1] = PointerGetDatum(metadata);
+		nulls[EVS_COLUMN_METADATA - 1] = metadata == NULL;
 	}
 }
