@@ -17,7 +17,11 @@ CREATE TABLE evstore._projection (
 	on_conflict text,
 	settings    text[] NOT NULL,
 	batch_size  integer NOT NULL CHECK (batch_size > 0),
-	created_at  timestamptz NOT NULL DEFAULT pg_catalog.now()
+	created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	on_error    text NOT NULL DEFAULT 'stop' CHECK (on_error IN ('stop', 'skip', 'park')),
+	retries     integer NOT NULL DEFAULT 5 CHECK (retries >= 0),
+	timeout     interval,
+	priority    integer NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE evstore._projection IS
 	'one row a projection; what a query or a handler does with a batch is the view evstore._batch_<id>';
@@ -42,7 +46,15 @@ CREATE TABLE evstore._checkpoint (
 	applied_at timestamptz,
 	failures   integer NOT NULL DEFAULT 0,
 	failed_at  timestamptz,
-	last_error text
+	last_error text,
+	-- the event that is to blame; NULL where none is
+	failed_position bigint,
+	stopped    boolean NOT NULL DEFAULT false,
+	-- events given up since a batch was applied
+	given_up   integer NOT NULL DEFAULT 0,
+	-- rows of evstore._skipped, and of evstore._parked
+	skipped    integer NOT NULL DEFAULT 0,
+	parked     integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE evstore._checkpoint IS
 	'how far each projection has applied, moved in the transaction that changes its read table';
@@ -68,11 +80,13 @@ CREATE FUNCTION evstore.create_projection(
 	name text, query text DEFAULT NULL, statement text DEFAULT NULL,
 	handler text DEFAULT NULL, handlers jsonb DEFAULT NULL,
 	mode text DEFAULT 'async', read_table text DEFAULT NULL,
-	event_table regclass DEFAULT NULL, batch_size integer DEFAULT NULL)
+	event_table regclass DEFAULT NULL, batch_size integer DEFAULT NULL,
+	on_error text DEFAULT 'stop', retries integer DEFAULT 5,
+	timeout interval DEFAULT NULL, priority integer DEFAULT 0)
 RETURNS void
 AS 'MODULE_PATHNAME', 'evs_create_projection'
 LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer) IS
+COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer, text, integer, interval, integer) IS
 	'declare a read table as a query over the events, a statement over the batch view, or functions called for each event, and have workers keep it';
 
 CREATE FUNCTION evstore.drop_projection(name text, keep_table boolean DEFAULT false)
@@ -95,6 +109,22 @@ AS 'MODULE_PATHNAME', 'evs_resume_projection'
 LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION evstore.resume_projection(text) IS
 	'let a paused projection go on from where it is';
+
+CREATE FUNCTION evstore.set_projection(
+	name text, batch_size integer DEFAULT NULL, on_error text DEFAULT NULL,
+	retries integer DEFAULT NULL, timeout interval DEFAULT NULL, priority integer DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'evs_set_projection'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION evstore.set_projection(text, integer, text, integer, interval, integer) IS
+	'change how a projection is applied; what is null stays as it is';
+
+CREATE FUNCTION evstore.retry_projection(name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'evs_retry_projection'
+LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION evstore.retry_projection(text) IS
+	'let a projection that has failed or stopped try again now';
 
 CREATE FUNCTION evstore.wait_for(
 	projection text, "position" bigint DEFAULT NULL, timeout interval DEFAULT '30 seconds')
@@ -120,6 +150,7 @@ COMMENT ON FUNCTION evstore._projection_progress(integer) IS
 CREATE VIEW evstore.projections AS
 	SELECT p.name, p.kind, p.mode,
 		CASE WHEN c.paused THEN 'paused'
+			WHEN c.stopped THEN 'stopped'
 			WHEN c.failures > 0 THEN 'failing'
 			WHEN NOT w.taken THEN 'starting'
 			WHEN h.head - r."position" > 10000 THEN 'catching up'
@@ -132,9 +163,11 @@ CREATE VIEW evstore.projections AS
 			WHEN h.head IS NOT NULL THEN 0 END AS lag_events,
 		CASE WHEN h.head > r."position" THEN evstore._lag_seconds(p.event_table, r."position")
 			WHEN h.head IS NOT NULL THEN 0 END AS lag_seconds,
-		w.events_per_second, c.applied_at, c.failures, c.failed_at,
+		w.events_per_second, c.applied_at, c.failures, c.failed_at, c.failed_position,
 		-- an error message may quote data that only the owner may read
-		CASE WHEN pg_catalog.pg_has_role(p.owner, 'USAGE') THEN c.last_error END AS last_error
+		CASE WHEN pg_catalog.pg_has_role(p.owner, 'USAGE') THEN c.last_error END AS last_error,
+		c.skipped AS skipped_events, c.parked AS parked_streams,
+		p.batch_size, p.on_error, p.retries, p.timeout, p.priority
 	FROM evstore._projection p
 		JOIN evstore._checkpoint c ON c.projection = p.id
 		CROSS JOIN LATERAL evstore._projection_progress(p.id) w

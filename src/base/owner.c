@@ -17,6 +17,7 @@
 #include "base/owner.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -75,6 +76,20 @@ void
 evs_owner_begin_extension(EvsOwnerFrame *frame)
 {
 	evs_owner_begin(frame, evs_catalog()->owner, NULL);
+}
+
+/* Run a statement on the extension's own tables, as their owner. Call inside SPI. */
+void
+evs_owner_run_extension(const char *sql, int count, Oid *types, Datum *values, const char *nulls, int expected)
+{
+	EvsOwnerFrame frame;
+	int			result;
+
+	evs_owner_begin_extension(&frame);
+	result = SPI_execute_with_args(sql, count, types, values, nulls, false, 0);
+	if (result != expected)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+	evs_owner_end(&frame);
 }
 
 /* Become oneself again. */

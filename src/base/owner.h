@@ -20,6 +20,8 @@ typedef struct EvsOwnerFrame
 
 extern void evs_owner_begin(EvsOwnerFrame *frame, Oid owner, ArrayType *settings);
 extern void evs_owner_begin_extension(EvsOwnerFrame *frame);
+extern void evs_owner_run_extension(const char *sql, int count, Oid *types, Datum *values,
+									const char *nulls, int expected);
 extern void evs_owner_end(EvsOwnerFrame *frame);
 extern ArrayType *evs_owner_capture_settings(bool with_search_path);
 

@@ -18,6 +18,7 @@
 #include "project/apply.h"
 #include "project/batch.h"
 #include "project/checkpoint.h"
+#include "project/park.h"
 #include "store/table.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
@@ -30,6 +31,9 @@
 
 /* The last batch found its checkpoint moved, paused or gone. */
 static bool overtaken = false;
+
+/* What it was about to apply; empty if it has not come so far. */
+static EvsAttempt attempt;
 
 PG_FUNCTION_INFO_V1(evs_lag_seconds);
 
@@ -64,21 +68,35 @@ next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at)
 }
 
 /*
- * Where a batch that starts after "from" ends. Sets *empty if there is no event
- * of the projection's table in it: stretches of other tables' events, and long
- * gaps in the positions, are passed in one step.
+ * Where a batch that starts after "from" ends. *first is set to its first
+ * event, 0 if there is no event of the projection's table in it: stretches of
+ * other tables' events, and long gaps in the positions, are passed in one step.
  */
 static EvsPosition
-batch_end(const EvsProjection *projection, EvsPosition from, EvsPosition safe, bool *empty)
+batch_end(const EvsProjection *projection, const EvsClaim *claim, EvsPosition from, EvsPosition safe, EvsPosition *first)
 {
 	TimestampTz recorded_at;
 	EvsPosition next = next_event(projection->event_table, from, &recorded_at);
-	EvsPosition end = safe - from <= projection->batch_size ? safe : from + projection->batch_size;
+	EvsPosition span = projection->batch_size;
 
-	*empty = next == 0 || next > end;
-	if (!*empty)
-		return end;
-	return next == 0 || next > safe ? safe : next - 1;
+	*first = 0;
+	if (next == 0 || next > safe)
+		return safe;
+	if (claim->span != 0)
+		span = Min(span, claim->span);
+	/* Half of what is known to fail: so the one event is found that does. */
+	if (claim->suspect >= next)
+		span = Min(span, Max((claim->suspect - next + 1) / 2, 1));
+	*first = next;
+	return safe - next < span ? safe : next - 1 + span;
+}
+
+/* Another batch is about to be applied: forget how the last one ended. */
+void
+evs_batch_begin(void)
+{
+	overtaken = false;
+	attempt = (EvsAttempt) {0, 0};
 }
 
 /* Did the batch that just failed find its checkpoint elsewhere? Then nobody is to blame. */
@@ -88,12 +106,60 @@ evs_batch_was_overtaken(void)
 	return overtaken;
 }
 
+/* Which events the last batch was about to apply when it failed. */
+EvsAttempt
+evs_batch_attempt(void)
+{
+	return attempt;
+}
+
+/* The checkpoint is not where it was believed to be. */
+static void
+fail_overtaken(const EvsProjection *projection, const EvsReach *reach)
+{
+	overtaken = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the checkpoint of projection \"%s\" is not at %lld any more",
+					projection->name, (long long) reach->checkpoint)));
+}
+
 /*
- * Apply the next batch of a projection, from what is believed of it, and not
- * beyond the safe position that the caller has read in this transaction before
- * any snapshot was taken. "reach" is brought up to date, and *empty set if the
- * event table has no event in the batch; false if the projection is gone. Call
- * inside SPI.
+ * Where streams are held back, a batch locks its checkpoint first, as
+ * evstore.replay_parked() does: its row says how many there are. False if
+ * somebody else has it locked.
+ */
+static bool
+lock_checkpoint(const EvsProjection *projection, const EvsReach *reach)
+{
+	EvsReach	actual;
+
+	evs_projection_lock_view(projection, AccessShareLock);
+	if (!evs_checkpoint_lock(projection->id, &actual))
+		return false;
+	if (actual.checkpoint != reach->checkpoint || actual.parked != reach->parked)
+		fail_overtaken(projection, reach);
+	return true;
+}
+
+/* Apply the events of a batch, known to be those that fail if they do. Says whether anything can have changed. */
+static bool
+apply_events(EvsApplied *applied, EvsPosition first, EvsPosition to)
+{
+	bool		changed;
+
+	attempt = (EvsAttempt) {first, to};
+	changed = evs_apply_events(applied, (EvsBounds) {first - 1, to});
+	attempt = (EvsAttempt) {0, 0};
+	return changed;
+}
+
+/*
+ * Apply the next batch of a claimed projection, not beyond the safe position
+ * that the caller has read in this transaction before any snapshot was taken.
+ * "reach" is what is believed of it, and is brought up to date. *empty is set
+ * if the event table has no event in the batch. False if the projection is
+ * gone, or somebody else is at work on it. Call inside SPI.
  *
  * A batch that changed nothing moves only what is believed, in memory: the
  * events below it need not be applied again, but may be. So a projection that
@@ -102,37 +168,61 @@ evs_batch_was_overtaken(void)
  * failure, as moving it is what says that the failure is over.
  */
 bool
-evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe, bool *empty)
+evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *empty)
 {
 	EvsApplied *applied;
+	EvsProjection *projection;
+	EvsParkedEvent held = {0};
+	EvsPosition first;
 	EvsPosition to;
 
 	*empty = false;
-	overtaken = false;
-	applied = evs_apply_find(projection);
+	applied = evs_apply_find(claim->projection);
 	if (applied == NULL)
 		return false;
 	/* The safe position can step back a little, below what made the caller come. */
 	if (reach->position >= safe)
 		return true;
-	evs_apply_check(applied->definition);
+	projection = applied->definition;
+	evs_apply_check(projection);
+	if (reach->parked > 0 && !lock_checkpoint(projection, reach))
+		return false;
 
-	to = batch_end(applied->definition, reach->position, safe, empty);
-	if ((!*empty && evs_apply_events(applied, (EvsBounds) {reach->position, to})) || reach->failing ||
-		to - reach->checkpoint >= MOVE_UNCHANGED)
+	to = batch_end(projection, claim, reach->position, safe, &first);
+	*empty = first == 0;
+	if (reach->parked > 0 && first != 0 && evs_park_find(projection, reach->parked, to, &held))
+		to = held.position == first ? first : held.position - 1;
+	if (held.position == to)
 	{
-		if (!evs_checkpoint_move(projection, reach->checkpoint, to))
-		{
-			overtaken = true;
-			ereport(ERROR,
-					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("the checkpoint of projection \"%s\" is not at %lld any more",
-							applied->definition->name, (long long) reach->checkpoint)));
-		}
+		if (!evs_park_hold(projection->id, &held, reach->checkpoint))
+			fail_overtaken(projection, reach);
+		reach->checkpoint = to;
+	}
+	else if ((!*empty && apply_events(applied, first, to)) || reach->failing ||
+			 to - reach->checkpoint >= MOVE_UNCHANGED)
+	{
+		if (!evs_checkpoint_move(projection->id, reach->checkpoint, to))
+			fail_overtaken(projection, reach);
 		reach->checkpoint = to;
 		reach->failing = false;
 	}
 	reach->position = to;
+	return true;
+}
+
+/*
+ * Do what a batch of this one event does, without the event: is it to blame?
+ * False if the projection is gone. The caller rolls it back. Call inside SPI.
+ */
+bool
+evs_batch_try_without(int projection, EvsPosition event)
+{
+	EvsApplied *applied = evs_apply_find(projection);
+
+	if (applied == NULL)
+		return false;
+	evs_apply_check(applied->definition);
+	(void) evs_apply_events(applied, (EvsBounds) {event, event});
 	return true;
 }
 

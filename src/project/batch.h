@@ -7,7 +7,17 @@
 
 #include "project/progress.h"
 
-extern bool evs_batch_apply(int projection, EvsReach *reach, EvsPosition safe, bool *empty);
+/* The events that the last batch was about to apply: the first of them, and up to where. 0 if there were none. */
+typedef struct EvsAttempt
+{
+	EvsPosition first;
+	EvsPosition to;
+} EvsAttempt;
+
+extern void evs_batch_begin(void);
+extern bool evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *empty);
+extern bool evs_batch_try_without(int projection, EvsPosition event);
 extern bool evs_batch_was_overtaken(void);
+extern EvsAttempt evs_batch_attempt(void);
 
 #endif							/* EVSTORE_BATCH_H */

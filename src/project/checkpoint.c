@@ -6,7 +6,8 @@
  * is looked at, in the transaction that changes the read table: both or neither
  * survive, which is the whole of "exactly once". It is moved only from where
  * the batch begins, so the row itself, not somebody's memory of it, decides.
- * Call inside SPI.
+ * The row also says how often the next batch has failed, and what became of
+ * that. Call inside SPI.
  */
 #include "evstore.h"
 
@@ -20,31 +21,51 @@
 typedef enum CheckpointPlan
 {
 	PLAN_MOVE,
+	PLAN_PASS,
+	PLAN_GIVE_UP,
+	PLAN_STOP,
 	PLAN_READ,
+	PLAN_LOCK,
 	PLAN_FAIL,
 	PLAN_COUNT
 } CheckpointPlan;
+
+/* What says that no failure is left, in an UPDATE. */
+#define NO_FAILURE "failures = 0, failed_at = NULL, last_error = NULL, failed_position = NULL"
+
+/* The columns of an EvsReach, and which rows workers may move. */
+#define REACH "SELECT \"position\", parked, failures > 0 OR given_up > 0 FROM evstore._checkpoint WHERE projection = $1"
+#define AT_WORK " AND NOT paused AND NOT stopped"
 
 static const struct
 {
 	const char *sql;
 	int			nargs;
-	Oid			types[3];
+	Oid			types[4];
 }			statements[PLAN_COUNT] = {
-	{"UPDATE evstore._checkpoint SET \"position\" = $3, applied_at = pg_catalog.clock_timestamp(),"
-		" failures = 0, failed_at = NULL, last_error = NULL"
-		" WHERE projection = $1 AND \"position\" = $2 AND NOT paused",
+	[PLAN_MOVE] = {"UPDATE evstore._checkpoint SET \"position\" = $3, applied_at = pg_catalog.clock_timestamp(),"
+		" given_up = 0, " NO_FAILURE " WHERE projection = $1 AND \"position\" = $2" AT_WORK,
 	3, {INT4OID, INT8OID, INT8OID}},
-	{"SELECT \"position\" FROM evstore._checkpoint WHERE projection = $1",
-	1, {INT4OID}},
-	{"UPDATE evstore._checkpoint SET failures = failures + 1,"
-		" failed_at = pg_catalog.clock_timestamp(), last_error = $2"
-		" WHERE projection = $1 RETURNING failures",
+	[PLAN_PASS] = {"UPDATE evstore._checkpoint SET \"position\" = $3, skipped = skipped + 1, " NO_FAILURE
+		" WHERE projection = $1 AND \"position\" = $2" AT_WORK,
+	3, {INT4OID, INT8OID, INT8OID}},
+	[PLAN_GIVE_UP] = {"UPDATE evstore._checkpoint SET \"position\" = $3, given_up = given_up + 1,"
+		" skipped = skipped + 1, parked = parked + $4, " NO_FAILURE
+		" WHERE projection = $1 AND \"position\" = $2" AT_WORK,
+	4, {INT4OID, INT8OID, INT8OID, INT4OID}},
+	[PLAN_STOP] = {"UPDATE evstore._checkpoint SET stopped = true, last_error = $2 WHERE projection = $1",
 	2, {INT4OID, TEXTOID}},
+	[PLAN_READ] = {REACH, 1, {INT4OID}},
+	[PLAN_LOCK] = {REACH AT_WORK " FOR UPDATE SKIP LOCKED", 1, {INT4OID}},
+	[PLAN_FAIL] = {"UPDATE evstore._checkpoint SET failed_at = pg_catalog.clock_timestamp(),"
+		" failures = CASE WHEN failed_position IS NOT DISTINCT FROM nullif($3, 0) THEN failures ELSE 0 END + 1,"
+		" failed_position = nullif($3, 0), last_error = $4"
+		" WHERE projection = $1 AND \"position\" = $2 RETURNING failures, given_up",
+	4, {INT4OID, INT8OID, INT8OID, TEXTOID}},
 };
 
-/* Run one of the statements as the extension's owner. */
-static void
+/* Run one of the statements as the extension's owner; true if there was a row for it. */
+static bool
 run(CheckpointPlan which, Datum *values, int expected)
 {
 	static SPIPlanPtr plans[PLAN_COUNT];
@@ -65,40 +86,99 @@ run(CheckpointPlan which, Datum *values, int expected)
 	if (result != expected)
 		elog(ERROR, "could not use evstore._checkpoint: %s", SPI_result_code_string(result));
 	evs_owner_end(&frame);
+	return SPI_processed > 0;
 }
 
-/* Move a checkpoint, and keep it locked to the end of the transaction; false if it is not at "from", or paused. */
+/* Column of the row that a statement returned; none can be null. */
+static Datum
+column(int number)
+{
+	bool		isnull;
+
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number, &isnull);
+}
+
+/* Move a checkpoint, and keep it locked to the end of the transaction; false if it is not at "from", or held. */
 bool
 evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to)
 {
 	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(from), Int64GetDatum(to)};
 
-	run(PLAN_MOVE, values, SPI_OK_UPDATE);
-	return SPI_processed > 0;
+	return run(PLAN_MOVE, values, SPI_OK_UPDATE);
 }
 
-/* Where a checkpoint stands, or EVS_NO_CHECKPOINT if the projection is gone. */
-EvsPosition
-evs_checkpoint_read(int projection)
+/* The same, past an event that is held back instead of being applied. */
+bool
+evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to)
 {
-	Datum		values[] = {Int32GetDatum(projection)};
-	bool		isnull;
+	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(from), Int64GetDatum(to)};
 
-	run(PLAN_READ, values, SPI_OK_SELECT);
-	if (SPI_processed == 0)
-		return EVS_NO_CHECKPOINT;
-	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return run(PLAN_PASS, values, SPI_OK_UPDATE);
 }
 
-/* Record a failure, and return how many there have been in a row. */
-int
-evs_checkpoint_fail(int projection, const char *message)
+/* The same, past an event that was tried in vain. */
+bool
+evs_checkpoint_give_up(int projection, EvsPosition from, EvsPosition event, bool park)
+{
+	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(from), Int64GetDatum(event),
+	Int32GetDatum(park ? 1 : 0)};
+
+	return run(PLAN_GIVE_UP, values, SPI_OK_UPDATE);
+}
+
+/* Stop there, until somebody has it tried again. */
+void
+evs_checkpoint_stop(int projection, const char *message)
 {
 	Datum		values[] = {Int32GetDatum(projection), CStringGetTextDatum(message)};
-	bool		isnull;
 
-	run(PLAN_FAIL, values, SPI_OK_UPDATE_RETURNING);
-	if (SPI_processed == 0)
+	(void) run(PLAN_STOP, values, SPI_OK_UPDATE);
+}
+
+/* Read a checkpoint; false if the projection is gone, or another has locked it. */
+static bool
+read_reach(CheckpointPlan which, int projection, EvsReach *reach)
+{
+	Datum		values[] = {Int32GetDatum(projection)};
+
+	if (!run(which, values, SPI_OK_SELECT))
+		return false;
+	reach->checkpoint = reach->position = DatumGetInt64(column(1));
+	reach->parked = DatumGetInt32(column(2));
+	reach->failing = DatumGetBool(column(3));
+	return true;
+}
+
+/* Where a checkpoint stands; false if the projection is gone. */
+bool
+evs_checkpoint_read(int projection, EvsReach *reach)
+{
+	return read_reach(PLAN_READ, projection, reach);
+}
+
+/*
+ * The same, and keep it locked to the end of the transaction; false, too, if it
+ * is held, or if somebody else has locked it: nobody waits here.
+ */
+bool
+evs_checkpoint_lock(int projection, EvsReach *reach)
+{
+	return read_reach(PLAN_LOCK, projection, reach);
+}
+
+/*
+ * Record that the batch from there on has failed, by the fault of an event or
+ * of none (0). Returns how often so in a row; 0 if the checkpoint is not there
+ * any more. *given_up is how many events were since a batch was applied.
+ */
+int
+evs_checkpoint_fail(int projection, EvsPosition from, EvsPosition event, const char *message, int *given_up)
+{
+	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(from), Int64GetDatum(event),
+	CStringGetTextDatum(message)};
+
+	if (!run(PLAN_FAIL, values, SPI_OK_UPDATE_RETURNING))
 		return 0;
-	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	*given_up = DatumGetInt32(column(2));
+	return DatumGetInt32(column(1));
 }

@@ -5,10 +5,15 @@
 #ifndef EVSTORE_CHECKPOINT_H
 #define EVSTORE_CHECKPOINT_H
 
-#define EVS_NO_CHECKPOINT	(-1)
+#include "project/progress.h"
 
 extern bool evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to);
-extern EvsPosition evs_checkpoint_read(int projection);
-extern int	evs_checkpoint_fail(int projection, const char *message);
+extern bool evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to);
+extern bool evs_checkpoint_give_up(int projection, EvsPosition from, EvsPosition event, bool park);
+extern void evs_checkpoint_stop(int projection, const char *message);
+extern bool evs_checkpoint_read(int projection, EvsReach *reach);
+extern bool evs_checkpoint_lock(int projection, EvsReach *reach);
+extern int	evs_checkpoint_fail(int projection, EvsPosition from, EvsPosition event,
+								const char *message, int *given_up);
 
 #endif							/* EVSTORE_CHECKPOINT_H */

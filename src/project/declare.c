@@ -26,6 +26,7 @@
 #include "project/projection.h"
 #include "project/query.h"
 #include "project/statement.h"
+#include "project/steer.h"
 #include "store/table.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -138,7 +139,7 @@ text_argument(FunctionCallInfo fcinfo, int argument)
 /* Arguments of create_projection(). */
 enum
 {
-	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_HANDLER, ARG_HANDLERS, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_BATCH_SIZE
+	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_HANDLER, ARG_HANDLERS, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_SETTINGS
 };
 
 /* Have others who declare the same name wait until we have, or have not. */
@@ -188,10 +189,6 @@ check_arguments(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("projection mode \"%s\" is not supported", mode ? mode : "null"),
 				 errhint("The mode is \"async\".")));
-	if (!PG_ARGISNULL(ARG_BATCH_SIZE) && PG_GETARG_INT32(ARG_BATCH_SIZE) < 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("batch_size must be at least 1")));
 }
 
 /* An error position inside the definition is none in the statement that declares it. */
@@ -294,7 +291,7 @@ PG_FUNCTION_INFO_V1(evs_drop_projection);
 PG_FUNCTION_INFO_V1(evs_pause_projection);
 PG_FUNCTION_INFO_V1(evs_resume_projection);
 
-/* evstore.create_projection(name, query, statement, handler, handlers, mode, read_table, event_table, batch_size) */
+/* evstore.create_projection(name, query, statement, handler, handlers, mode, read_table, event_table, and its settings) */
 Datum
 evs_create_projection(PG_FUNCTION_ARGS)
 {
@@ -309,8 +306,7 @@ evs_create_projection(PG_FUNCTION_ARGS)
 	projection.kind = declared_kind(fcinfo);
 	projection.definition = declared_definition(fcinfo);
 	projection.owner = GetUserId();
-	projection.batch_size = !PG_ARGISNULL(ARG_BATCH_SIZE) ? PG_GETARG_INT32(ARG_BATCH_SIZE) :
-		projection.kind == EVS_HANDLER ? HANDLER_BATCH_SIZE : BATCH_SIZE;
+	projection.batch_size = projection.kind == EVS_HANDLER ? HANDLER_BATCH_SIZE : BATCH_SIZE;
 
 	context.callback = definition_context;
 	context.arg = projection.definition;
@@ -329,14 +325,15 @@ evs_create_projection(PG_FUNCTION_ARGS)
 			declare_handler(fcinfo, &projection);
 			break;
 	}
+	evs_steer_set(projection.id, fcinfo, ARG_SETTINGS);
 	SPI_finish();
 	error_context_stack = context.previous;
 	PG_RETURN_VOID();
 }
 
 /* The id of a projection that the caller may steer, by the first argument. */
-static int
-own_projection(FunctionCallInfo fcinfo, const char *function)
+int
+evs_projection_own(FunctionCallInfo fcinfo, const char *function)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Oid			owner;
@@ -392,7 +389,7 @@ release(const char *kind, Oid relid, bool keep_table)
 Datum
 evs_drop_projection(PG_FUNCTION_ARGS)
 {
-	int			id = own_projection(fcinfo, "evstore.drop_projection()");
+	int			id = evs_projection_own(fcinfo, "evstore.drop_projection()");
 	bool		keep_table = PG_GETARG_BOOL(1);
 	EvsProjection *projection;
 
@@ -416,7 +413,7 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 Datum
 evs_pause_projection(PG_FUNCTION_ARGS)
 {
-	int			id = own_projection(fcinfo, "evstore.pause_projection()");
+	int			id = evs_projection_own(fcinfo, "evstore.pause_projection()");
 
 	SPI_connect();
 	evs_projection_pause(id, true);
@@ -428,7 +425,7 @@ evs_pause_projection(PG_FUNCTION_ARGS)
 Datum
 evs_resume_projection(PG_FUNCTION_ARGS)
 {
-	int			id = own_projection(fcinfo, "evstore.resume_projection()");
+	int			id = evs_projection_own(fcinfo, "evstore.resume_projection()");
 
 	SPI_connect();
 	evs_projection_pause(id, false);

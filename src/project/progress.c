@@ -35,13 +35,20 @@
 /* How long a session waits for a projection that no worker knows before it looks again. */
 #define LOOK_AGAIN_MS 1000
 
+/* Of so many claims of a worker, one does not ask for priorities. */
+#define FAIR_CLAIM 4
+
 typedef struct ProgressSlot
 {
 	Oid			database;		/* InvalidOid if the slot is free */
 	Oid			store;			/* tells one life of the extension in it from the next */
 	int			projection;
 	Oid			event_table;
+	int			priority;		/* higher comes first */
+	int			timeout;		/* of one batch, in milliseconds; 0 for none */
 	EvsReach	reach;			/* applied and committed up to here */
+	EvsPosition suspect;		/* as in EvsClaim, and so is the next */
+	int			span;
 	int			claimed_by;		/* pid of the worker that applies a batch now, or 0 */
 	TimestampTz retry_at;		/* not due before, after a failure; else 0 */
 	uint64		turn;			/* when it was last claimed: who waited longest comes first */
@@ -129,11 +136,22 @@ free_absent(Oid database, Oid store, int count, const EvsProjectionRow *rows)
 	}
 }
 
+/* Bring what a projection's owner may change up to date. */
+static void
+steer(ProgressSlot *slot, const EvsProjectionRow *row)
+{
+	slot->priority = row->priority;
+	slot->timeout = row->timeout;
+	/* Somebody has asked to try again now. If it has failed since, once more does no harm. */
+	if (row->retry_at == 0)
+		slot->retry_at = 0;
+}
+
 /*
  * Make the slots of a database agree with its table of projections. "store" is
  * the oid of the position sequence: ids begin anew with each of them. Known ones
- * keep their slot; what failed before matters only for new ones, after a
- * restart. False if there was no room for all of them.
+ * keep their slot, and how far they are; the tables' word for that matters only
+ * for new ones, after a restart. False if there was no room for all of them.
  */
 bool
 evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *rows)
@@ -147,7 +165,10 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 		ProgressSlot *slot = find_slot(database, store, rows[i].projection);
 
 		if (slot)
+		{
+			steer(slot, &rows[i]);
 			continue;
+		}
 		slot = free_slot();
 		if (slot == NULL)
 		{
@@ -158,11 +179,13 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 		slot->store = store;
 		slot->projection = rows[i].projection;
 		slot->event_table = rows[i].event_table;
-		slot->reach.checkpoint = slot->reach.position = rows[i].checkpoint;
-		slot->reach.failing = rows[i].failures > 0;
+		slot->reach = rows[i].reach;
 		slot->claimed_by = 0;
-		slot->retry_at = rows[i].failures > 0 ? rows[i].retry_at : 0;
+		slot->retry_at = rows[i].retry_at;
+		slot->suspect = rows[i].suspect;
+		slot->span = 0;
 		slot->turn = 0;
+		steer(slot, &rows[i]);
 		slot->rate = 0;
 		slot->rate_at = GetCurrentTimestamp();
 	}
@@ -171,9 +194,20 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 	return all;
 }
 
+/* Is this one to be claimed before that one? */
+static bool
+goes_before(const ProgressSlot *slot, const ProgressSlot *other, bool by_priority)
+{
+	if (by_priority && slot->priority != other->priority)
+		return slot->priority > other->priority;
+	return slot->turn < other->turn;
+}
+
 /*
- * Claim the projection of a database that is due and waited longest. If none
- * is, *next_retry says when a failed one will be (0: none will).
+ * Claim a projection of a database that is due: of those with the highest
+ * priority the one that waited longest, and every so often, so that none
+ * starves, the one that waited longest of all. If none is due, *next_retry says
+ * when a failed one will be (0: none will).
  */
 bool
 evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
@@ -181,6 +215,8 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 {
 	ProgressSlot *best = NULL;
 	int			due = 0;
+	static int	claims = 0;
+	bool		by_priority = (claims + 1) % FAIR_CLAIM != 0;
 
 	*next_retry = 0;
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
@@ -197,16 +233,20 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 			continue;
 		}
 		due++;
-		if (best == NULL || slot->turn < best->turn)
+		if (best == NULL || goes_before(slot, best, by_priority))
 			best = slot;
 	}
 	if (best)
 	{
+		claims++;
 		best->claimed_by = MyProcPid;
 		best->turn = ++progress->turns;
 		claim->slot = best - progress->slots;
 		claim->projection = best->projection;
 		claim->reach = best->reach;
+		claim->suspect = best->suspect;
+		claim->span = best->span;
+		claim->timeout = best->timeout;
 		claim->more = due > 1;
 	}
 	LWLockRelease(evs_lock());
@@ -232,6 +272,13 @@ faded_rate(const ProgressSlot *slot, TimestampTz now)
 	return slot->rate * exp(-seconds / RATE_SECONDS);
 }
 
+/* Grow slowly what had to be cut for its size, lest every other batch fail again. */
+static int
+grown(int span)
+{
+	return span == 0 || span > PG_INT32_MAX / 2 ? 0 : span + span / 4 + 1;
+}
+
 /* A claimed projection has come so far, committed: tell those who wait, and give the claim back. */
 void
 evs_progress_applied(const EvsClaim *claim, EvsReach reach)
@@ -246,6 +293,8 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 		slot->rate = faded_rate(slot, now) + Max(reach.position - claim->reach.position, 0) / RATE_SECONDS;
 		slot->rate_at = now;
 		slot->reach = reach;
+		slot->suspect = slot->suspect > reach.position ? slot->suspect : 0;
+		slot->span = grown(slot->span);
 		slot->retry_at = 0;
 		slot->claimed_by = 0;
 		ConditionVariableBroadcast(&slot->moved);
@@ -280,9 +329,9 @@ evs_progress_passed(const EvsClaim *claim, EvsPosition to)
 	LWLockRelease(evs_lock());
 }
 
-/* A claimed batch failed: not again before "retry_at". */
+/* A claimed batch failed, perhaps by the fault of one event: not again before "retry_at". */
 void
-evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at)
+evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at, EvsPosition suspect)
 {
 	ProgressSlot *slot;
 
@@ -292,6 +341,30 @@ evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at)
 	{
 		slot->reach.failing = true;
 		slot->retry_at = retry_at;
+		if (suspect != 0)
+			slot->suspect = suspect;
+		slot->claimed_by = 0;
+	}
+	LWLockRelease(evs_lock());
+}
+
+/*
+ * A claimed batch is to be tried again in parts, in its turn with the others:
+ * up to "suspect" some event is to blame, or (0) it may span so much at most.
+ */
+void
+evs_progress_cut(const EvsClaim *claim, EvsPosition suspect, int span)
+{
+	ProgressSlot *slot;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	slot = claimed_slot(claim);
+	if (slot)
+	{
+		if (suspect != 0)
+			slot->suspect = suspect;
+		else
+			slot->span = span;
 		slot->claimed_by = 0;
 	}
 	LWLockRelease(evs_lock());

@@ -15,7 +15,8 @@ typedef struct EvsReach
 {
 	EvsPosition checkpoint;		/* as it stands in evstore._checkpoint */
 	EvsPosition position;		/* nothing from there to here changed the read table */
-	bool		failing;		/* the checkpoint's row tells of a failure */
+	bool		failing;		/* the checkpoint's row tells of a failure, or of events given up */
+	int			parked;			/* streams that are held back */
 } EvsReach;
 
 /* What the tables say of a projection that is to be applied. */
@@ -23,9 +24,11 @@ typedef struct EvsProjectionRow
 {
 	int			projection;
 	Oid			event_table;
-	EvsPosition checkpoint;
-	int			failures;
-	TimestampTz retry_at;		/* matters after failures only */
+	EvsReach	reach;
+	TimestampTz retry_at;		/* after a failure; else 0 */
+	EvsPosition suspect;		/* the event it failed on, or 0 */
+	int			priority;
+	int			timeout;		/* of one batch, in milliseconds; 0 for none */
 } EvsProjectionRow;
 
 /* A projection that a worker has taken to apply a batch to. */
@@ -34,6 +37,9 @@ typedef struct EvsClaim
 	int			slot;
 	int			projection;
 	EvsReach	reach;			/* as it is believed */
+	EvsPosition suspect;		/* a batch up to here has failed by an event's fault, or 0 */
+	int			span;			/* positions that a batch may span, as larger ones took too much; 0 if any */
+	int			timeout;		/* of the batch, in milliseconds; 0 for none */
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
@@ -50,7 +56,8 @@ extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 							   EvsClaim *claim, TimestampTz *next_retry);
 extern void evs_progress_applied(const EvsClaim *claim, EvsReach reach);
 extern void evs_progress_passed(const EvsClaim *claim, EvsPosition to);
-extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at);
+extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at, EvsPosition suspect);
+extern void evs_progress_cut(const EvsClaim *claim, EvsPosition suspect, int span);
 extern void evs_progress_release_all(void);
 extern EvsWaitResult evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);
 

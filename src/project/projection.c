@@ -29,8 +29,10 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "project/failure.h"
 #include "project/generation.h"
 #include "project/projection.h"
+#include "storage/lmgr.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -78,9 +80,9 @@ const EvsXactSubscriber evs_projection_xact = {
 	.finished = projection_finished,
 };
 
-/* Note the wish; it is acted on at commit. */
-static void
-note_change(void)
+/* Projections are changed: note the wish; it is acted on at commit. */
+void
+evs_projection_note_change(void)
 {
 	(void) evs_database_slot();	/* so that commit need not look for it */
 	definitions_changed = true;
@@ -97,14 +99,7 @@ evs_projection_changed_here(void)
 static void
 run(const char *sql, int count, Oid *types, Datum *values, const char *nulls, int expected)
 {
-	EvsOwnerFrame frame;
-	int			result;
-
-	evs_owner_begin_extension(&frame);
-	result = SPI_execute_with_args(sql, count, types, values, nulls, false, 0);
-	if (result != expected)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-	evs_owner_end(&frame);
+	evs_owner_run_extension(sql, count, types, values, nulls, expected);
 }
 
 /* Run a statement that takes the id of a projection. */
@@ -175,7 +170,8 @@ evs_projection_load(int id)
 	bool		isnull;
 
 	run_for("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
-			" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid"
+			" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid,"
+			" on_error, retries"
 			" FROM evstore._projection WHERE id = $1", id, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		return NULL;
@@ -198,6 +194,8 @@ evs_projection_load(int id)
 	projection->state_table = DatumGetObjectId(column(11, &isnull));
 	if (isnull)
 		projection->state_table = InvalidOid;
+	projection->on_error = evs_failure_policy(text_column(12));
+	projection->retries = DatumGetInt32(column(13, &isnull));
 	return projection;
 }
 
@@ -206,6 +204,17 @@ static char *
 batch_view(int id)
 {
 	return psprintf("evstore._batch_%d", id);
+}
+
+/*
+ * Lock the view. A batch reads it before it moves the checkpoint; whoever locks
+ * the checkpoint first must have locked the view before.
+ */
+void
+evs_projection_lock_view(const EvsProjection *projection, LOCKMODE mode)
+{
+	if (projection->kind != EVS_STATEMENT)
+		LockRelationOid(get_relname_relid(psprintf("_batch_%d", projection->id), evs_catalog()->schema), mode);
 }
 
 /* Let the owners of projections read the view, each with the rights that they have. */
@@ -307,13 +316,14 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 		create_query_view(projection, select);
 	else if (projection->kind == EVS_HANDLER)
 		create_handler_view(projection, select);
-	note_change();
+	evs_projection_note_change();
 }
 
 /* Remove a projection. Call inside SPI. */
 void
 evs_projection_delete(const EvsProjection *projection)
 {
+	evs_projection_lock_view(projection, AccessExclusiveLock);
 	/* A batch that is being applied finds its checkpoint gone, and is rolled back. */
 	run_for("DELETE FROM evstore._checkpoint WHERE projection = $1", projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1", projection->id, SPI_OK_DELETE);
@@ -321,7 +331,7 @@ evs_projection_delete(const EvsProjection *projection)
 	if (projection->kind != EVS_STATEMENT)
 		run(psprintf("DROP VIEW IF EXISTS %s CASCADE", batch_view(projection->id)),
 			0, NULL, NULL, NULL, SPI_OK_UTILITY);
-	note_change();
+	evs_projection_note_change();
 }
 
 /*
@@ -334,7 +344,7 @@ evs_projection_pause(int id, bool paused)
 {
 	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection = $1"
 			: "UPDATE evstore._checkpoint SET paused = false WHERE projection = $1", id, SPI_OK_UPDATE);
-	note_change();
+	evs_projection_note_change();
 }
 
 /* The query of a query projection over the current batch, or the calls of a handler. */
@@ -439,7 +449,7 @@ evs_projection_arrives(PG_FUNCTION_ARGS)
 	if (declaring || !evs_shmem_ready())
 		return PointerGetDatum(trigger->tg_trigtuple);
 
-	note_change();
+	evs_projection_note_change();
 	desc = RelationGetDescr(trigger->tg_relation);
 	paused_column = SPI_fnumber(desc, "paused");
 	if (paused_column <= 0 ||

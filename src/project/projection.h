@@ -7,7 +7,9 @@
 
 #include "base/xact.h"
 #include "catalog/objectaccess.h"
+#include "fmgr.h"
 #include "nodes/nodes.h"
+#include "storage/lockdefs.h"
 #include "utils/array.h"
 
 /* How a projection says what it does with events. */
@@ -17,6 +19,14 @@ typedef enum EvsProjectionKind
 	EVS_STATEMENT,
 	EVS_HANDLER
 } EvsProjectionKind;
+
+/* What is done with an event that a projection fails on, when trying again does not help. */
+typedef enum EvsPolicy
+{
+	EVS_STOP,
+	EVS_SKIP,
+	EVS_PARK
+} EvsPolicy;
 
 /* A row of evstore._projection. */
 typedef struct EvsProjection
@@ -33,6 +43,8 @@ typedef struct EvsProjection
 	char	   *on_conflict;	/* of a query's upsert: its ON CONFLICT clause */
 	ArrayType  *settings;		/* see owner.c */
 	int			batch_size;		/* positions a batch spans at most */
+	EvsPolicy	on_error;
+	int			retries;		/* of an event that fails, before that is done */
 } EvsProjection;
 
 extern const EvsXactSubscriber evs_projection_xact;
@@ -42,7 +54,10 @@ extern EvsProjection *evs_projection_load(int id);
 extern void evs_projection_insert(EvsProjection *projection, const char *select);
 extern void evs_projection_delete(const EvsProjection *projection);
 extern void evs_projection_pause(int id, bool paused);
+extern void evs_projection_note_change(void);
 extern bool evs_projection_changed_here(void);
+extern int	evs_projection_own(FunctionCallInfo fcinfo, const char *function);
+extern void evs_projection_lock_view(const EvsProjection *projection, LOCKMODE mode);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
 extern char *evs_projection_select(const EvsProjection *projection);
 extern char *evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select);

@@ -88,20 +88,32 @@ read_projections(void)
 		evs_process_finish();
 
 	evs_owner_begin_extension(&frame);
-	if (SPI_execute("SELECT p.id, p.event_table::oid, c.\"position\", c.failures, c.failed_at"
-					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id WHERE NOT c.paused",
+	if (SPI_execute("SELECT p.id, p.event_table::oid, c.\"position\", c.failures, c.failed_at, c.failed_position,"
+					" c.given_up, c.parked, p.priority, ceil(1000 * extract(epoch FROM p.timeout))::integer"
+					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
+					" WHERE NOT c.paused AND NOT c.stopped",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the projections");
 	count = SPI_processed;
 	rows = palloc_array(EvsProjectionRow, count);
 	for (int i = 0; i < count; i++)
 	{
-		rows[i].projection = DatumGetInt32(column(i, 1, &isnull));
-		rows[i].event_table = DatumGetObjectId(column(i, 2, &isnull));
-		rows[i].checkpoint = DatumGetInt64(column(i, 3, &isnull));
-		rows[i].failures = DatumGetInt32(column(i, 4, &isnull));
-		rows[i].retry_at = DatumGetTimestampTz(column(i, 5, &isnull));
-		rows[i].retry_at = isnull ? 0 : evs_backoff_until(rows[i].failures, rows[i].retry_at);
+		EvsProjectionRow *row = &rows[i];
+		int			failures = DatumGetInt32(column(i, 4, &isnull));
+
+		row->projection = DatumGetInt32(column(i, 1, &isnull));
+		row->event_table = DatumGetObjectId(column(i, 2, &isnull));
+		row->reach.checkpoint = row->reach.position = DatumGetInt64(column(i, 3, &isnull));
+		row->reach.failing = failures > 0 || DatumGetInt32(column(i, 7, &isnull)) > 0;
+		row->reach.parked = DatumGetInt32(column(i, 8, &isnull));
+		row->retry_at = failures > 0 ? evs_backoff_until(failures, DatumGetTimestampTz(column(i, 5, &isnull))) : 0;
+		row->suspect = DatumGetInt64(column(i, 6, &isnull));
+		if (isnull)
+			row->suspect = 0;
+		row->priority = DatumGetInt32(column(i, 9, &isnull));
+		row->timeout = DatumGetInt32(column(i, 10, &isnull));
+		if (isnull)
+			row->timeout = 0;
 	}
 	warn_full(evs_progress_sync(MyDatabaseId, evs_catalog()->position_sequence, count, rows));
 	evs_owner_end(&frame);

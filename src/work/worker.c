@@ -10,7 +10,10 @@
  *	  | one due
  *	apply a batch --committed--> tell who waits --> claim
  *	  | error
- *	abort, record the failure in a transaction of its own, back off --> claim
+ *	abort --an event's, or too much at once--> cut --> claim
+ *	  | else, or of a batch of one event
+ *	record the failure in a transaction of its own, back off --> claim
+ *	(or, if it is the same event once too often: stop, skip or park)
  */
 #include "evstore.h"
 
@@ -20,14 +23,15 @@
 #include "base/database.h"
 #include "base/wakeup.h"
 #include "executor/spi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "project/apply.h"
 #include "project/batch.h"
 #include "project/checkpoint.h"
+#include "project/failure.h"
 #include "project/generation.h"
 #include "project/progress.h"
+#include "project/timeout.h"
 #include "storage/ipc.h"
 #include "storage/lock.h"
 #include "store/position.h"
@@ -41,11 +45,51 @@
 
 PGDLLEXPORT void evs_worker_main(Datum arg);
 
-/* The projection is gone or paused: the manager has yet to hear of it. */
+/* The projection is gone or held, or somebody else is at work on it: look again soon, or when the manager says. */
 static void
 leave_for_manager(const EvsClaim *claim)
 {
-	evs_progress_failed(claim, evs_backoff_until(1, GetCurrentTimestamp()));
+	evs_progress_failed(claim, evs_backoff_until(1, GetCurrentTimestamp()), 0);
+}
+
+/* A batch was cancelled by its timer: say so, in place of the error that this made. */
+EVS_NORETURN static void
+report_timeout(const EvsClaim *claim, MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("canceling the batch, as it takes longer than the projection's time-out"),
+			 errdetail("The time-out is %d ms.", claim->timeout),
+			 errhint("evstore.set_projection() sets it, and the batch_size."),
+			 error->context ? errcontext("%s", error->context) : 0));
+}
+
+/* Apply one batch, in the time that it has. */
+static bool
+apply_in_time(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *empty)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool exists = false;
+
+	evs_timeout_start(claim->timeout);
+	PG_TRY();
+	{
+		exists = evs_batch_apply(claim, reach, safe, empty);
+	}
+	PG_CATCH();
+	{
+		if (evs_timeout_stop() && geterrcode() == ERRCODE_QUERY_CANCELED)
+			report_timeout(claim, context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	(void) evs_timeout_stop();
+	return exists;
 }
 
 /* Apply one batch of a claimed projection. */
@@ -64,7 +108,7 @@ apply_batch(const EvsClaim *claim)
 	/* First the mark, then the snapshot: store/position.c. */
 	safe = evs_position_safe();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	exists = evs_batch_apply(claim->projection, &reach, safe, &empty);
+	exists = apply_in_time(claim, &reach, safe, &empty);
 	evs_loop_end();
 
 	if (exists && empty)
@@ -79,58 +123,96 @@ apply_batch(const EvsClaim *claim)
 static void
 read_checkpoint(const EvsClaim *claim)
 {
-	EvsPosition position;
 	EvsReach	reach;
+	bool		exists;
 
 	evs_loop_begin("reading a checkpoint");
 	PushActiveSnapshot(GetTransactionSnapshot());
-	position = evs_checkpoint_read(claim->projection);
+	exists = evs_checkpoint_read(claim->projection, &reach);
 	evs_loop_end();
 
-	reach.checkpoint = reach.position = position;
-	reach.failing = claim->reach.failing;
-	if (position == EVS_NO_CHECKPOINT || position == claim->reach.checkpoint)
+	if (!exists || (reach.checkpoint == claim->reach.checkpoint && reach.parked == claim->reach.parked))
 		leave_for_manager(claim);
 	else
 		evs_progress_applied(claim, reach);
 }
 
-/* What evstore.projections shows of an error. */
-static char *
-describe_error(const ErrorData *error)
+/* Abort a transaction, and forget what was learnt in it. */
+static void
+abort_batch(void)
 {
-	StringInfoData text;
-
-	initStringInfo(&text);
-	appendStringInfo(&text, "%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
-	if (error->detail)
-		appendStringInfo(&text, "\nDETAIL: %s", error->detail);
-	if (error->hint)
-		appendStringInfo(&text, "\nHINT: %s", error->hint);
-	if (error->context)
-		appendStringInfo(&text, "\nCONTEXT: %s", error->context);
-	return text.data;
+	AbortCurrentTransaction();
+	/* What its statement names may have changed: build it anew next time. */
+	evs_apply_forget_all();
+	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* A batch failed, and its transaction is aborted: record it, and try again later. */
-static void
-record_failure(const EvsClaim *claim, const ErrorData *error)
+/* Does what the claimed projection does go well without the event? None of it is kept. */
+static bool
+passes_without(const EvsClaim *claim, EvsPosition event, MemoryContext context)
 {
+	volatile bool passes = false;
+
+	evs_timeout_start(claim->timeout);
+	PG_TRY();
+	{
+		evs_loop_begin("looking whether an event is to blame");
+		PushActiveSnapshot(GetTransactionSnapshot());
+		passes = evs_batch_try_without(claim->projection, event);
+		SPI_finish();
+		PopActiveSnapshot();
+	}
+	PG_CATCH();
+	{
+		/* Most likely the same again, which the log has. */
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	(void) evs_timeout_stop();
+	abort_batch();
+	MemoryContextSwitchTo(context);
+	return passes;
+}
+
+/* A batch failed, by the fault of one event or (0) of none: record it, and what becomes of that. */
+static void
+record_failure(EvsClaim *claim, const ErrorData *error, EvsPosition event)
+{
+	EvsVerdict	verdict;
 	int			failures;
 
 	evs_loop_begin("recording a failure");
 	PushActiveSnapshot(GetTransactionSnapshot());
-	failures = evs_checkpoint_fail(claim->projection, describe_error(error));
+	verdict = evs_failure_record(claim, error, event, &failures);
 	evs_loop_end();
-	evs_progress_failed(claim, evs_backoff_until(failures, GetCurrentTimestamp()));
+
+	switch (verdict)
+	{
+		case EVS_RETRY:
+			evs_progress_failed(claim, evs_backoff_until(failures, GetCurrentTimestamp()), event);
+			break;
+		case EVS_PASSED:
+			evs_progress_applied(claim, claim->reach);
+			break;
+		case EVS_STOPPED:
+			leave_for_manager(claim);
+			break;
+		case EVS_ELSEWHERE:
+			read_checkpoint(claim);
+			break;
+	}
 }
 
 /* Apply one batch, and keep an error of the projection's from ending the worker. */
 static void
-apply_batch_safely(const EvsClaim *claim, MemoryContext context)
+apply_batch_safely(EvsClaim *claim, MemoryContext context)
 {
 	ErrorData  *volatile error = NULL;
+	volatile EvsBlame blame = EVS_BLAME_NOBODY;
+	EvsAttempt	attempt;
 
+	evs_batch_begin();
 	PG_TRY();
 	{
 		apply_batch(claim);
@@ -139,21 +221,33 @@ apply_batch_safely(const EvsClaim *claim, MemoryContext context)
 	{
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (!evs_batch_was_overtaken())
+		blame = evs_failure_blame(error);
+		attempt = evs_batch_attempt();
+		/* What is cut is not news: either it passes in parts, or the one event is found. */
+		if (blame != EVS_BLAME_NOBODY && attempt.first < attempt.to)
+			ereport(DEBUG1,
+					(errmsg_internal("cutting the batch of projection %d from %lld to %lld: %s", claim->projection,
+									 (long long) attempt.first, (long long) attempt.to, error->message)));
+		else if (!evs_batch_was_overtaken())
 			EmitErrorReport();
 		FlushErrorState();
-		AbortCurrentTransaction();
-		/* What its statement names may have changed: build it anew next time. */
-		evs_apply_forget_all();
-		pgstat_report_activity(STATE_IDLE, NULL);
+		abort_batch();
 	}
 	PG_END_TRY();
 
 	MemoryContextSwitchTo(context);
-	if (error && evs_batch_was_overtaken())
+	if (error == NULL)
+		return;
+	attempt = evs_batch_attempt();
+	if (evs_batch_was_overtaken())
 		read_checkpoint(claim);
-	else if (error)
-		record_failure(claim, error);
+	else if (blame != EVS_BLAME_NOBODY && attempt.first < attempt.to)
+		evs_progress_cut(claim, blame == EVS_BLAME_EVENT ? attempt.to : 0,
+						 (int) Min((attempt.to - attempt.first + 1) / 2, PG_INT32_MAX));
+	else if (blame == EVS_BLAME_EVENT && passes_without(claim, attempt.first, context))
+		record_failure(claim, error, attempt.first);
+	else
+		record_failure(claim, error, 0);
 }
 
 /*
