@@ -166,7 +166,7 @@ give_up(const EvsProjection *projection, EvsReach *reach, const ErrorData *error
 			(errcode(ERRCODE_DATA_EXCEPTION),
 			 errmsg("projection \"%s\" has %s the event at position %lld",
 					projection->name, parked ? "parked" : "skipped", (long long) event),
-			 errhint("evstore.skipped_events has what it failed with.")));
+			 errhint("Look into evstore.skipped_events for what it failed with.")));
 	return EVS_PASSED;
 }
 

@@ -121,7 +121,7 @@ evs_park_find(const EvsProjection *projection, int streams, EvsPosition to, EvsP
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the parked streams of projection \"%s\" are not complete", projection->name),
-				 errdetail("There are " UINT64_FORMAT " of %d.", SPI_processed, streams),
+				 errdetail("There are %llu of %d.", (unsigned long long) SPI_processed, streams),
 				 errhint("While a dump is being restored, they come later.")));
 	rows = SPI_tuptable;
 

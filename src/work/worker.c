@@ -65,7 +65,7 @@ report_timeout(const EvsClaim *claim, MemoryContext context)
 			(errcode(ERRCODE_QUERY_CANCELED),
 			 errmsg("canceling the batch, as it takes longer than the projection's time-out"),
 			 errdetail("The time-out is %d ms.", claim->timeout),
-			 errhint("evstore.set_projection() sets it, and the batch_size."),
+			 errhint("Change it, or the batch_size, with evstore.set_projection()."),
 			 error->context ? errcontext("%s", error->context) : 0));
 }
 
