@@ -1,4 +1,5 @@
 -- Aggregates in two halves: the state after a batch, and what is made of it.
+-- Whether a query may be parallel is decided by which _partial it calls.
 
 -- What seals stored states, so that they cannot be made up. Made when it is
 -- first needed, and dumped.
@@ -49,14 +50,14 @@ COMMENT ON AGGREGATE evstore._partial_unsafe(regprocedure, regcollation, anyelem
 CREATE FUNCTION evstore._combine(aggregate regprocedure, collation regcollation, state anyelement, more anyelement)
 RETURNS anyelement
 AS 'MODULE_PATHNAME', 'evs_combine'
-LANGUAGE C STABLE PARALLEL RESTRICTED;
+LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION evstore._combine(regprocedure, regcollation, anyelement, anyelement) IS
 	'two states of an aggregate as one';
 
 CREATE FUNCTION evstore._final(aggregate regprocedure, collation regcollation, state "any", result anyelement)
 RETURNS anyelement
 AS 'MODULE_PATHNAME', 'evs_final'
-LANGUAGE C STABLE PARALLEL RESTRICTED;
+LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION evstore._final(regprocedure, regcollation, "any", anyelement) IS
 	'the result of an aggregate from its state, in the type of the last argument';
 

@@ -137,6 +137,12 @@ typedef struct RangeTblEntry EvsPermission;
 #define EVS_FLATTEN_GROUPS(query)	((void) 0)
 #endif
 
+/* 18: what prints a plan has headers of its own. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 /* 16: JSON_ARRAYAGG and JSON_OBJECTAGG are nodes around an aggregate, which must stay inside. */
 #if PG_VERSION_NUM >= 160000
 #define EVS_IS_JSON_AGGREGATE(node) \

@@ -33,9 +33,6 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-/* Up to so many positions are few events. */
-#define FEW_EVENTS 5000
-
 /*
  * Planner settings, so that no plan hangs on statistics: a worker's own are for
  * few events, and what many change of them.
@@ -262,6 +259,15 @@ run_kept(const EvsApplied *applied)
 	return SPI_processed;
 }
 
+/* Set some settings until the frame ends. */
+static void
+set_while(const char *const (*settings)[2], int count)
+{
+	for (int i = 0; i < count; i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* Plan for what the batch spans, and run it. Returns the same. */
 static uint64
 run_planned(const EvsApplied *applied, const EvsBounds *bounds)
@@ -269,9 +275,7 @@ run_planned(const EvsApplied *applied, const EvsBounds *bounds)
 	EvsAppliedState *state = applied->state;
 	SPIExecuteOptions options = {.dest = None_Receiver};
 
-	for (int i = 0; i < lengthof(many_settings); i++)
-		(void) set_config_option(many_settings[i][0], many_settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+	set_while(many_settings, lengthof(many_settings));
 	if (applied->definition->kind == EVS_QUERY)
 		return evs_catchup_apply(state->select, state->upsert, bounds);
 	check_result(SPI_execute_extended(state->sql, &options));
@@ -287,7 +291,7 @@ run_as_owner(const EvsApplied *applied, const EvsBounds *bounds)
 	uint64		written;
 
 	evs_owner_begin(&frame, projection->owner, projection->settings);
-	written = projection->kind == EVS_HANDLER || bounds->to - bounds->from <= FEW_EVENTS ?
+	written = projection->kind == EVS_HANDLER || bounds->to - bounds->from <= EVS_FEW_EVENTS ?
 		run_kept(applied) : run_planned(applied, bounds);
 	evs_owner_end(&frame);
 	return written;
@@ -318,4 +322,27 @@ evs_apply_events(EvsApplied *applied, EvsBounds bounds)
 	PG_END_TRY();
 	error_context_stack = context.previous;
 	return applied->definition->kind != EVS_QUERY || written > 0;
+}
+
+/*
+ * Have a function see a batch that is not applied, planned as a worker would
+ * plan it. The settings are gone when the caller's frame ends.
+ */
+void
+evs_apply_imagine(EvsBounds bounds, void (*function) (void *, const EvsBounds *), void *argument)
+{
+	const EvsBounds *outer = evs_bounds_set(&bounds);
+
+	set_while(few_settings, lengthof(few_settings));
+	if (bounds.to - bounds.from > EVS_FEW_EVENTS)
+		set_while(many_settings, lengthof(many_settings));
+	PG_TRY();
+	{
+		function(argument, &bounds);
+	}
+	PG_FINALLY();
+	{
+		(void) evs_bounds_set(outer);
+	}
+	PG_END_TRY();
 }

@@ -16,10 +16,14 @@ typedef struct EvsApplied
 	struct EvsAppliedState *state;
 } EvsApplied;
 
+/* Up to so many positions are few events. */
+#define EVS_FEW_EVENTS 5000
+
 extern void evs_apply_prepare_process(void);
 extern EvsApplied *evs_apply_find(int id);
 extern void evs_apply_check(const EvsProjection *projection);
 extern bool evs_apply_events(EvsApplied *applied, EvsBounds bounds);
+extern void evs_apply_imagine(EvsBounds bounds, void (*function) (void *, const EvsBounds *), void *argument);
 extern void evs_apply_forget_all(void);
 
 #endif							/* EVSTORE_APPLY_H */

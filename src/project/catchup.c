@@ -54,8 +54,8 @@ bind_bounds(Node *node, void *context)
 }
 
 /* The plan of the query for these bounds. */
-static PlannedStmt *
-plan_select(const char *select, const EvsBounds *bounds)
+PlannedStmt *
+evs_catchup_plan(const char *select, const EvsBounds *bounds)
 {
 	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(select));
 	List	   *queries = pg_analyze_and_rewrite_fixedparams(statement, select, NULL, 0, NULL);
@@ -106,7 +106,7 @@ prepare_upsert(const char *upsert)
 uint64
 evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *bounds)
 {
-	PlannedStmt *plan = plan_select(select, bounds);
+	PlannedStmt *plan = evs_catchup_plan(select, bounds);
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 	EphemeralNamedRelationData relation = {
 		.md = {

@@ -336,22 +336,10 @@ int
 evs_projection_own(FunctionCallInfo fcinfo, const char *function)
 {
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			owner;
-	int			id;
 
 	evs_shmem_require();
 	PreventCommandIfReadOnly(function);
-	id = evs_projection_find(name, &owner);
-	if (id == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("projection \"%s\" does not exist", name)));
-	/* A role that was dropped has no members; its projections are the superusers'. */
-	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of projection \"%s\"", name)));
-	return id;
+	return evs_projection_find_own(name);
 }
 
 /*

@@ -34,6 +34,7 @@
 #include "project/projection.h"
 #include "storage/lmgr.h"
 #include "store/table.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -159,6 +160,25 @@ kind_of(const char *name)
 		if (strcmp(kind_names[i], name) == 0)
 			return i;
 	elog(ERROR, "no projection is of kind \"%s\"", name);
+}
+
+/* The id of a projection that the caller may steer, by name. */
+int
+evs_projection_find_own(const char *name)
+{
+	Oid			owner;
+	int			id = evs_projection_find(name, &owner);
+
+	if (id == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("projection \"%s\" does not exist", name)));
+	/* A role that was dropped has no members; its projections are the superusers'. */
+	if (!superuser() && !has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of projection \"%s\"", name)));
+	return id;
 }
 
 /* Load a projection, NULL if there is none of this id; call inside SPI. */

@@ -50,6 +50,7 @@ typedef struct EvsProjection
 extern const EvsXactSubscriber evs_projection_xact;
 
 extern int	evs_projection_find(const char *name, Oid *owner);
+extern int	evs_projection_find_own(const char *name);
 extern EvsProjection *evs_projection_load(int id);
 extern void evs_projection_insert(EvsProjection *projection, const char *select);
 extern void evs_projection_delete(const EvsProjection *projection);

@@ -24,6 +24,14 @@ CREATE FUNCTION events_in_batch() RETURNS bigint STABLE LANGUAGE plpgsql AS
 CREATE FUNCTION events_of_batch() RETURNS bigint STABLE LANGUAGE sql AS
 	'SELECT count(*) FROM regress_projection_catchup.new_events';
 
+-- An aggregate whose state is stored as it is, and is sent from one process to another.
+CREATE FUNCTION extent_step(numeric[], numeric) RETURNS numeric[] IMMUTABLE PARALLEL SAFE LANGUAGE sql AS 'SELECT ARRAY[least($1[1], $2), greatest($1[2], $2)]';
+CREATE FUNCTION extent_combine(numeric[], numeric[]) RETURNS numeric[] IMMUTABLE PARALLEL SAFE LANGUAGE sql AS
+	'SELECT ARRAY[least($1[1], $2[1]), greatest($1[2], $2[2])]';
+CREATE FUNCTION extent_final(numeric[]) RETURNS numeric IMMUTABLE PARALLEL SAFE LANGUAGE sql AS 'SELECT $1[2] - $1[1]';
+CREATE AGGREGATE extent(numeric) (SFUNC = extent_step, STYPE = numeric[], COMBINEFUNC = extent_combine, FINALFUNC = extent_final,
+	INITCOND = '{NULL,NULL}', PARALLEL = SAFE);
+
 -- Each round of events is one big batch: 10 events, 20, 30, and so on, in its midst a gap of 6,000 positions.
 CREATE PROCEDURE append_round(round integer) LANGUAGE plpgsql AS
 $$
@@ -50,8 +58,9 @@ INSERT INTO query VALUES
 	SELECT c.name, e.type, count(*) AS n FROM events e LEFT JOIN country c ON c.code = e.data->>'country' GROUP BY c.name, e.type$$),
 ('states', $$
 	SELECT type, stddev((data->>'total')::integer) AS deviation, variance((data->>'total')::numeric) AS variance,
-		round(corr((data->>'total')::float8, version)::numeric, 6) AS corr
+		round(corr((data->>'total')::float8, version)::numeric, 6) AS corr, extent((data->>'total')::numeric) AS extent
 	FROM events GROUP BY type$$),
+('all_states', $$SELECT stddev((data->>'total')::integer) AS deviation, extent((data->>'total')::numeric) AS extent, count(*) AS n FROM events$$),
 ('typed', $$
 	SELECT (data->>'total')::numeric(6, 2) AS total, type::varchar(5) AS type, count(*) AS n FROM events GROUP BY 1, 2$$);
 

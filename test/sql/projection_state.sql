@@ -17,7 +17,7 @@ SELECT evstore.create_projection('worth', query => 'SELECT coalesce(sum((data->>
 SELECT relname, relkind, relowner::regrole = current_user::regrole AS mine, obj_description(oid, 'pg_class') AS comment
 FROM pg_class WHERE relnamespace = 'regress_projection_state'::regnamespace AND relname ~ '^(returns|worth)' AND relkind IN ('r', 'v') ORDER BY relname;
 SELECT name, read_table FROM evstore.projections ORDER BY name;
-SELECT pg_get_viewdef('returns');
+SELECT replace(pg_get_viewdef('returns'), 'returns_state.', '') AS definition;
 SELECT attname, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute WHERE attrelid = 'returns_state'::regclass AND attnum > 0 ORDER BY attnum;
 SELECT attname FROM pg_attribute WHERE attrelid = 'returns'::regclass AND attnum > 0 ORDER BY attnum;
