@@ -13,8 +13,8 @@
 #include "evstore.h"
 
 #include "access/detoast.h"
-#include "access/stratnum.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
@@ -74,9 +74,7 @@ check_order(const Aggref *aggregate, const Var *position)
 	SortGroupClause *first;
 	TargetEntry *entry = NULL;
 	ListCell   *cell;
-	Oid			family;
-	Oid			type;
-	int16		strategy;
+	bool		backwards;
 
 	if (aggregate->aggorder == NIL)
 		evs_check_refuse(psprintf("%s without an order", name),
@@ -85,13 +83,14 @@ check_order(const Aggref *aggregate, const Var *position)
 	foreach(cell, aggregate->args)
 		if (lfirst_node(TargetEntry, cell)->ressortgroupref == first->tleSortGroupRef)
 			entry = lfirst_node(TargetEntry, cell);
+	backwards = first->sortop == get_commutator(Int8LessOperator);
 	if (entry == NULL || !IsA(entry->expr, Var) ||
 		((Var *) entry->expr)->varno != position->varno ||
 		((Var *) entry->expr)->varattno != position->varattno ||
-		!get_ordering_op_properties(first->sortop, &family, &type, &strategy))
+		!(backwards || first->sortop == Int8LessOperator))
 		evs_check_refuse(psprintf("%s in another order than that of positions", name),
 						 "Batches follow each other by position: begin with ORDER BY position.");
-	return strategy == BTGreaterStrategyNumber;
+	return backwards;
 }
 
 /* The delimiter of string_agg() as a literal, NULL if there is none. */
