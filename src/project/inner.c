@@ -241,6 +241,9 @@ evs_inner_open(Oid aggregate, Oid collation, Oid stored_type, int count, const O
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("states of aggregate %s cannot be stored", format_procedure(aggregate))));
+	/* An aggregate of no arguments, such as f(*), is given one that it does not look at. */
+	if (get_func_nargs(aggregate) == 0)
+		count = 0;
 	if (types)
 		check_arguments(aggregate, count, types);
 
@@ -248,8 +251,11 @@ evs_inner_open(Oid aggregate, Oid collation, Oid stored_type, int count, const O
 	inner->name = format_procedure_qualified(aggregate);
 	inner->collation = collation;
 	inner->state_type = form->aggtranstype;
-	if (IsPolymorphicType(inner->state_type))
-		inner->state_type = types ? evs_inner_state_type(aggregate, count, types) : stored_type;
+	if (IsPolymorphicType(inner->state_type) && types)
+		inner->state_type = evs_inner_state_type(aggregate, count, types);
+	else if (IsPolymorphicType(inner->state_type))
+		inner->state_type = enforce_generic_type_consistency(&stored_type, &inner->state_type, 1,
+															 inner->state_type, false);
 	inner->sealed = evs_inner_stored_type(aggregate, inner->state_type) != inner->state_type;
 	if (stored_type != evs_inner_stored_type(aggregate, inner->state_type))
 		ereport(ERROR,

@@ -90,9 +90,6 @@ partial_inner(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot pass an array as the arguments of an aggregate")));
-	/* An aggregate of no arguments, such as f(*), gets one that it does not look at. */
-	if (OidIsValid(aggregate) && get_func_nargs(aggregate) == 0)
-		count = 0;
 	for (int i = 0; i < count; i++)
 		types[i] = get_fn_expr_argtype(fcinfo->flinfo, OWN_ARGUMENTS + i);
 	caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);

@@ -157,7 +157,7 @@ evs_seal_open(const char *aggregate, const bytea *sealed)
 		}
 	}
 	ereport(ERROR,
-			(errcode(ERRCODE_DATA_CORRUPTED),
+			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
 			 errmsg("the state of aggregate %s is not one that evstore has stored", aggregate),
 			 errdetail("It was changed, it belongs to another aggregate or database, or the aggregate was renamed."),
 			 errhint("Rebuild the projection.")));

@@ -11,7 +11,7 @@ INSERT INTO query (name, query) VALUES
 	SELECT stream, array_agg(type ORDER BY position) AS types, array_agg(type ORDER BY position DESC) AS newest_first,
 		string_agg(type, ', ' ORDER BY position) AS text, string_agg(data->>'x', E'\n' || '' ORDER BY position) FILTER (WHERE data ? 'x') AS lines,
 		string_agg(type, NULL ORDER BY position) AS joined, string_agg(type::bytea, '\x00' ORDER BY position) AS bytes,
-		array_agg((data->>'x')::integer ORDER BY position) AS xs, array_agg(ARRAY[version, position] ORDER BY position) AS pairs,
+		array_agg((data->>'x')::integer ORDER BY position) AS xs, array_agg(ARRAY[version, version * 10] ORDER BY position) AS pairs,
 		jsonb_agg(data ORDER BY position) AS all_data, jsonb_object_agg(coalesce(data->>'k', 'none'), version ORDER BY position) AS newest,
 		jsonb_object_agg(coalesce(data->>'k', 'none'), version ORDER BY position DESC) AS oldest
 	FROM events GROUP BY stream$$),
