@@ -293,7 +293,8 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 		slot->rate = faded_rate(slot, now) + Max(reach.position - claim->reach.position, 0) / RATE_SECONDS;
 		slot->rate_at = now;
 		slot->reach = reach;
-		slot->suspect = slot->suspect > reach.position ? slot->suspect : 0;
+		/* Where an event was passed, it was the one. */
+		slot->suspect = slot->suspect > reach.position && !reach.failing ? slot->suspect : 0;
 		slot->span = grown(slot->span);
 		slot->retry_at = 0;
 		slot->claimed_by = 0;

@@ -43,6 +43,9 @@
 #include "work/loop.h"
 #include "work/process.h"
 
+/* How often a worker says that it has cut batches in vain, in milliseconds. */
+#define VAIN_SEARCH_MS 60000
+
 PGDLLEXPORT void evs_worker_main(Datum arg);
 
 /* The projection is gone or held, or somebody else is at work on it: look again soon, or when the manager says. */
@@ -92,6 +95,27 @@ apply_in_time(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *em
 	return exists;
 }
 
+/*
+ * All parts of a batch that failed have gone well, though each might have been
+ * to blame. Nothing is wrong, but slow; so say it, now and then.
+ */
+static void
+report_vain_search(const EvsClaim *claim, const EvsReach *reach)
+{
+	static TimestampTz reported = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (claim->suspect == 0 || reach->position < claim->suspect || claim->reach.failing ||
+		!TimestampDifferenceExceeds(reported, now, VAIN_SEARCH_MS))
+		return;
+	reported = now;
+	ereport(LOG,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("a batch of projection %d that failed went well in parts, up to position %lld",
+					claim->projection, (long long) claim->suspect),
+			 errhint("With log_min_messages = debug1 the log has the error.")));
+}
+
 /* Apply one batch of a claimed projection. */
 static void
 apply_batch(const EvsClaim *claim)
@@ -117,6 +141,8 @@ apply_batch(const EvsClaim *claim)
 		evs_progress_applied(claim, reach);
 	else
 		leave_for_manager(claim);
+	if (exists)
+		report_vain_search(claim, &reach);
 }
 
 /* The checkpoint was not where it was believed to be: believe the table. */

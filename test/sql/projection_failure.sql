@@ -278,6 +278,16 @@ SELECT evstore.wait_for('notes');
 SELECT state, skipped_events FROM evstore.projections;
 ALTER TABLE noted DROP CONSTRAINT even;
 
+-- What fails for several events at once, and for none of them alone, goes through in parts.
+CREATE TABLE newest (stream text PRIMARY KEY, version bigint);
+SELECT evstore.create_projection('news', on_error => 'skip', retries => 0, statement => $$
+	INSERT INTO newest SELECT stream, version FROM new_events WHERE stream LIKE 'g-%'
+	ON CONFLICT (stream) DO UPDATE SET version = greatest(newest.version, excluded.version) $$);
+SELECT evstore.wait_for('news');
+SELECT state, failures, skipped_events FROM evstore.projections WHERE name = 'news';
+TABLE newest;
+SELECT evstore.drop_projection('news');
+
 -- Tables that are renamed or changed: nothing is skipped, and it goes on by itself when they are back.
 ALTER TABLE noted RENAME TO elsewhere;
 SELECT pour('{g-2}', 1, 5);

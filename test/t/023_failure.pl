@@ -238,6 +238,31 @@ is($node->safe_psql('postgres', $stopped), "stopped|$poison", 'and it is still s
 $node->safe_psql('postgres', q{INSERT INTO cured VALUES ('stop'); SELECT evstore.retry_projection('taken')});
 right('tried again, it goes on', 2);
 
+# One worker, and three projections that are behind: the one with the highest priority has most turns, and the others some.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET evstore.workers = 1');
+$node->reload;
+eventually($node, 'postgres', process_count('worker', 'postgres'), 'there is one worker', '1');
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE turn (n bigint GENERATED ALWAYS AS IDENTITY, who text);
+	BEGIN;
+	SELECT evstore.create_projection('turn_' || who, priority => priority, statement => format('INSERT INTO turn (who) SELECT %L', who)),
+		evstore.pause_projection('turn_' || who) FROM (VALUES ('high', 5), ('low', -5), ('lowest', -6)) v (who, priority);
+	COMMIT;
+	SELECT evstore.set_projection(name, batch_size => ((SELECT count(*) FROM events) / 40)::integer),
+		evstore.resume_projection(name) FROM evstore.projections WHERE name LIKE 'turn%';
+	SELECT evstore.wait_for(name) FROM evstore.projections WHERE name LIKE 'turn%'});
+my %turns = map { split /\|/ } split /\n/,
+  $node->safe_psql('postgres', q{
+	SELECT who, count(*) FROM turn WHERE n <= (SELECT max(n) FROM (SELECT n FROM turn WHERE who = 'high' ORDER BY n LIMIT 30) h) GROUP BY who});
+cmp_ok($turns{high}, '>=', 2 * ($turns{low} + $turns{lowest}), 'a high priority has most of the turns');
+cmp_ok($turns{$_}, '>=', 2, "and $_ has some: $turns{$_} of $turns{high}") for ('low', 'lowest');
+$node->safe_psql(
+	'postgres', q{
+	SELECT evstore.drop_projection(name) FROM evstore.projections WHERE name LIKE 'turn%';
+	ALTER SYSTEM RESET evstore.workers});
+$node->reload;
+
 # A dump has what was skipped and parked, and the stop.
 $node->safe_psql(
 	'postgres', q{
