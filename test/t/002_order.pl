@@ -72,7 +72,7 @@ $node->pgbench(
 	0,
 	[qr/number of failed transactions: 0 /],
 	[qr/^$/],
-	'twelve writers append, insert and roll back',
+	'twelve writers append, insert, copy and roll back',
 	{
 		'append@4' => qq{
 \\set n random(1, 12)
@@ -111,6 +111,13 @@ $fate
 BEGIN;
 INSERT INTO events (stream, type, data)
 	SELECT 'order-' || :s + g % 2, 'Added', '{}' FROM generate_series(1, 5) g;
+$end},
+		# two batches, the second of which knows the first's stream
+		'copy@1' => qq{
+\\set s random(10, 20)
+$fate
+BEGIN;
+COPY events (stream, type, data) FROM PROGRAM 'seq 70 | sed "s/.*/order-:s Added &/"; seq 30 | sed "s/.*/order-:s-too Added &/"' (DELIMITER ' ');
 $end},
 		'other_table@2' => qq{
 \\set n random(1, 4)
