@@ -182,6 +182,31 @@ evs_table_is_guarded(Oid relid)
 	return catalog && OidIsValid(relid) && carries(relid, catalog->guard_function);
 }
 
+/* What evstore.event_table names; read anew only when the setting has changed. */
+static const RangeVar *
+default_table(void)
+{
+	static MemoryContext context = NULL;
+	static char *setting = NULL;	/* that "name" was read from, NULL at first */
+	static RangeVar *name;
+
+	if (setting == NULL || strcmp(setting, evs_event_table) != 0)
+	{
+		RangeVar   *read = makeRangeVarFromNameList(EVS_QUALIFIED_NAME(evs_event_table));
+		MemoryContext caller;
+
+		if (context == NULL)
+			context = AllocSetContextCreate(TopMemoryContext, "evstore default table", ALLOCSET_SMALL_SIZES);
+		setting = NULL;
+		MemoryContextReset(context);
+		caller = MemoryContextSwitchTo(context);
+		name = copyObject(read);
+		setting = pstrdup(evs_event_table);
+		MemoryContextSwitchTo(caller);
+	}
+	return name;
+}
+
 /*
  * The table that an "event_table" argument means: the one given, or, if it is
  * NULL, the one that evstore.event_table names.
@@ -189,13 +214,9 @@ evs_table_is_guarded(Oid relid)
 Oid
 evs_table_argument(FunctionCallInfo fcinfo, int argument)
 {
-	List	   *names;
-
 	if (!PG_ARGISNULL(argument))
 		return PG_GETARG_OID(argument);
-
-	names = EVS_QUALIFIED_NAME(evs_event_table);
-	return RangeVarGetRelid(makeRangeVarFromNameList(names), NoLock, false);
+	return RangeVarGetRelid(default_table(), NoLock, false);
 }
 
 /* Number of the first column that is not what everybody expects there, 0 if all are. */
