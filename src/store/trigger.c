@@ -26,7 +26,6 @@
 #include "store/row.h"
 #include "store/stream.h"
 #include "store/table.h"
-#include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -69,61 +68,6 @@ restore(Relation rel, EvsTable *table, const Datum *values, const bool *nulls)
 	evs_restore_row(rel, table, values, nulls);
 }
 
-/* Has a row just these columns? */
-PG_USED_FOR_ASSERTS_ONLY static bool
-is_row(TupleDesc desc, HeapTuple row, const Datum *values, const bool *nulls)
-{
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-		bool		isnull;
-		Datum		value = heap_getattr(row, i + 1, desc, &isnull);
-
-		if (isnull != nulls[i] || (!isnull && !datumIsEqual(value, values[i], column->attbyval, column->attlen)))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Form a row anew whose first columns, up to the schema version, were filled
- * in. They are all that changes, and grow by a multiple of four bytes; nothing
- * behind them is aligned to more. So the rest moves as it is. To form it column
- * by column would be the dearest that we do to a row, after the look into the
- * index.
- */
-static HeapTuple
-form_row(TupleDesc desc, HeapTuple row, Datum *values, bool *nulls)
-{
-	Size		header = row->t_data->t_hoff;
-	Size		before;			/* bytes of the first columns, then and now */
-	Size		after = 3 * sizeof(int64) + sizeof(int32);
-	HeapTuple	formed;
-	char	   *data;
-
-	/* Columns that were added may be aligned to more; and where no NULL is left, the header changes, too. */
-	if (desc->natts != EVS_COLUMN_COUNT || HeapTupleHeaderGetNatts(row->t_data) != desc->natts ||
-		!(nulls[EVS_COLUMN_ID - 1] || nulls[EVS_COLUMN_METADATA - 1] || nulls[EVS_COLUMN_TAGS - 1]))
-		return heap_form_tuple(desc, values, nulls);
-
-	before = (heap_attisnull(row, EVS_COLUMN_VERSION, desc) ? 0 : sizeof(int64)) +
-		(heap_attisnull(row, EVS_COLUMN_SCHEMA_VERSION, desc) ? 0 : sizeof(int32));
-	formed = palloc(HEAPTUPLESIZE + row->t_len + after - before);
-	*formed = *row;
-	formed->t_len = row->t_len + after - before;
-	formed->t_data = (HeapTupleHeader) ((char *) formed + HEAPTUPLESIZE);
-	memcpy(formed->t_data, row->t_data, header);
-	data = (char *) formed->t_data + header;
-	for (int i = EVS_COLUMN_POSITION; i <= EVS_COLUMN_SCHEMA_VERSION; i++)
-		formed->t_data->t_bits[0] |= 1 << (i - 1);
-	for (int i = EVS_COLUMN_POSITION; i <= EVS_COLUMN_RECORDED_AT; i++, data += sizeof(int64))
-		*(int64 *) data = DatumGetInt64(values[i - 1]);
-	*(int32 *) data = DatumGetInt32(values[EVS_COLUMN_SCHEMA_VERSION - 1]);
-	memcpy(data + sizeof(int32), (char *) row->t_data + header + before, row->t_len - header - before);
-	Assert(is_row(desc, formed, values, nulls));
-	return formed;
-}
-
 /* What becomes of a row. */
 static HeapTuple
 insert_row(Relation rel, EvsTable *table, HeapTuple row)
@@ -147,7 +91,7 @@ insert_row(Relation rel, EvsTable *table, HeapTuple row)
 	evs_row_check(values, nulls);
 	evs_row_follow(values, nulls, lock_and_look(rel, table, values, nulls));
 	evs_row_place(values, nulls, evs_position_allocate(1), GetCurrentTimestamp());
-	return form_row(desc, row, values, nulls);
+	return heap_form_tuple(desc, values, nulls);
 }
 
 PG_FUNCTION_INFO_V1(evs_insert_trigger);
