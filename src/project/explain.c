@@ -165,6 +165,7 @@ evs_explain_projection(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	int			id = evs_projection_find_own(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	Explanation explanation;
+	EvsReach	reach;
 	char	   *line;
 	char	   *rest;
 
@@ -172,10 +173,10 @@ evs_explain_projection(PG_FUNCTION_ARGS)
 	initStringInfo(&explanation.text);
 	SPI_connect();
 	explanation.projection = evs_projection_load(id);
-	if (explanation.projection)
+	if (explanation.projection && evs_checkpoint_read(id, &reach))
 	{
 		evs_apply_check(explanation.projection);
-		explain(&explanation, evs_checkpoint_read(id));
+		explain(&explanation, reach.checkpoint);
 	}
 	SPI_finish();
 
