@@ -75,6 +75,7 @@ look_up(EvsCatalog *found)
 	found->insert_function = find_function(found->schema, "_insert");
 	found->guard_function = find_function(found->schema, "_guard");
 	/* What guards nothing may be missing: DROP SCHEMA ... CASCADE drops one after the other, and asks. */
+	found->inline_function = find_function(found->schema, "_inline");
 	found->batch_from_function = find_function(found->schema, "_batch_from");
 	found->batch_to_function = find_function(found->schema, "_batch_to");
 	return OidIsValid(found->event_type) && OidIsValid(found->new_event_type) &&

@@ -14,6 +14,7 @@ typedef struct EvsCatalog
 	Oid			new_event_type; /* composite type evstore.new_event */
 	Oid			insert_function;	/* trigger function that makes an event table */
 	Oid			guard_function; /* trigger function that makes a guarded table */
+	Oid			inline_function;	/* trigger function that applies inline projections */
 	Oid			batch_from_function;	/* evstore._batch_from() */
 	Oid			batch_to_function;	/* evstore._batch_to() */
 } EvsCatalog;

@@ -432,7 +432,7 @@ evs_copy_from(const PlannedStmt *statement, const char *query,
 	}
 
 	table = evs_table_enter(rel);
-	ours = evs_insert_is_direct(table) && columns_are_plain(rel, copy->attlist) && trigger_is_plain(rel);
+	ours = table->plain && evs_insert_is_direct(table) && columns_are_plain(rel, copy->attlist) && trigger_is_plain(rel);
 	if (ours)
 	{
 		ParseState *state = make_parsestate(NULL);

@@ -6,7 +6,8 @@
  * its heap and indexes; a table with anything that only the executor's INSERT
  * knows to do (further triggers, CHECK constraints, generated columns,
  * defaults of added columns, indexes over expressions, row-level
- * security that binds the caller) gets that INSERT, through SPI. Both leave the same rows behind.
+ * security that binds the caller) gets that INSERT, through SPI. Both leave the same rows behind,
+ * and both are one statement to triggers, however many events there are (fire.c).
  *
  * What the direct path needs to know of a table's indexes is kept with the
  * table from one append to the next: building it costs as much as inserting.
@@ -26,6 +27,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "store/cause.h"
+#include "store/fire.h"
 #include "store/insert.h"
 #include "store/stream.h"
 #include "utils/builtins.h"
@@ -42,6 +44,7 @@ struct EvsWriter
 	SubTransactionId busy_since;	/* valid while busy */
 	struct EvsWriter *next_busy;	/* next in busy_writers */
 	bool		direct;			/* straight into the heap, or through SPI */
+	EvsFiring	firing;			/* of the table's triggers, valid while busy */
 	MemoryContext context;
 
 	/* Of the direct path only. */
@@ -197,7 +200,7 @@ open_indexes(EvsWriter *writer, bool marked)
 bool
 evs_insert_is_direct(const EvsTable *table)
 {
-	return table->plain && !bound_by_policies(table);
+	return (table->plain || table->followed) && !bound_by_policies(table);
 }
 
 /*
@@ -223,6 +226,7 @@ evs_insert_begin(EvsTable *table, Relation rel, bool marked)
 
 	writer->rel = rel;
 	writer->bulk = NULL;
+	writer->firing = (EvsFiring) {0};
 	writer->busy = true;
 	if (writer == table->writers[direct])
 	{
@@ -251,10 +255,15 @@ evs_insert_newest_version(EvsWriter *writer, const text *stream, TransactionId *
 	return evs_stream_newest(writer->rel, writer->version_index, writer->table->probe, stream, unfinished);
 }
 
-/* Done: close what evs_insert_begin() opened, and keep the state if it is the table's. */
+/*
+ * Done: close what evs_insert_begin() opened, and keep the state if it is the
+ * table's. At last the triggers are fired: they may append, and use that state.
+ */
 void
 evs_insert_end(EvsWriter *writer)
 {
+	EvsFiring	firing = writer->firing;
+
 	if (writer->bulk)
 		FreeBulkInsertState(writer->bulk);
 	if (writer->direct)
@@ -271,6 +280,7 @@ evs_insert_end(EvsWriter *writer)
 		busy_writers = writer->next_busy;
 	if (writer != writer->table->writers[writer->direct])
 		MemoryContextDelete(writer->context);
+	evs_fire_end(&firing);
 }
 
 /* The columns of the i-th event of a run. */
@@ -345,6 +355,7 @@ evs_insert_slots(EvsWriter *writer, int count, int *row)
 		*row = i;
 		if (writer->result->ri_NumIndices > 0)
 			list_free(EVS_INSERT_INDEX_TUPLES(writer->result, writer->slots[i], writer->estate));
+		evs_fire_note(&writer->firing, writer->slots[i]);
 		ResetPerTupleExprContext(writer->estate);
 		ExecClearTuple(writer->slots[i]);
 	}
@@ -423,7 +434,7 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 		claim->relid = writer->table->relid;
 		claim->position = place->first_position + i;
 		claims = claim;
-		result = SPI_execute_plan(plan, values, null_flags, false, 0);
+		result = SPI_execute_snapshot(plan, values, null_flags, InvalidSnapshot, InvalidSnapshot, false, false, 0);
 		claims = claim->outer;
 		if (result != SPI_OK_INSERT)
 			elog(ERROR, "could not insert an event: %s", SPI_result_code_string(result));
@@ -442,6 +453,8 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 void
 evs_insert_events(EvsWriter *writer, const EvsPlace *place, const EvsEvent *events, int count)
 {
+	if (!writer->direct || writer->table->followed)
+		evs_fire_begin(&writer->firing, writer->rel);
 	if (writer->direct)
 		insert_direct(writer, place, events, count);
 	else

@@ -150,6 +150,15 @@ evs_relation_is_event_table(Relation rel)
 	return catalog && has_trigger_function(rel, catalog->insert_function);
 }
 
+/* Does an open relation carry the trigger that applies inline projections? */
+bool
+evs_relation_is_followed(Relation rel)
+{
+	const EvsCatalog *catalog = evs_catalog_find();
+
+	return catalog && OidIsValid(catalog->inline_function) && has_trigger_function(rel, catalog->inline_function);
+}
+
 /* Does the table of this oid carry the trigger? The caller holds some lock on it. */
 static bool
 carries(Oid relid, Oid function)
@@ -326,9 +335,9 @@ column_is_plain(Form_pg_attribute column)
 	return ours || (get_typtype(column->atttypid) != TYPTYPE_DOMAIN && get_typdefault(column->atttypid) == NULL);
 }
 
-/* Can events go into the heap without the executor's INSERT? */
+/* Can events go into the heap without the executor's INSERT? Whoever puts them there fires the trigger that we pass over. */
 static bool
-is_plain(Relation rel, Oid insert_function, Oid guard_function)
+is_plain(Relation rel, const EvsCatalog *catalog)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
@@ -340,7 +349,8 @@ is_plain(Relation rel, Oid insert_function, Oid guard_function)
 	{
 		Oid			function = rel->trigdesc->triggers[i].tgfoid;
 
-		if (function != insert_function && function != guard_function)
+		if (function != catalog->insert_function && function != catalog->guard_function &&
+			function != catalog->inline_function)
 			return false;
 	}
 	if (desc->constr && (desc->constr->num_check > 0 || desc->constr->has_generated_stored))
@@ -429,7 +439,8 @@ learn(Relation rel)
 	table->name = MemoryContextStrdup(context,
 									  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 																 RelationGetRelationName(rel)));
-	table->plain = is_plain(rel, catalog->insert_function, catalog->guard_function);
+	table->followed = evs_relation_is_followed(rel) && is_plain(rel, catalog);
+	table->plain = !table->followed && is_plain(rel, catalog);
 	table->row_security = rel->rd_rel->relrowsecurity;
 	table->position_index = find_unique_index(rel, lengthof(position), position, false);
 	table->version_index = find_unique_index(rel, lengthof(version), version, false);

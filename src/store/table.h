@@ -32,10 +32,14 @@ enum
 #define EVS_TRIGGER_GUARD	"evstore_guard"
 #define EVS_TRIGGER_GUARD_ROW "evstore_guard_row"
 
+/* Trigger of an event table that inline projections follow. */
+#define EVS_TRIGGER_INLINE	"evstore_inline"
+
 typedef struct EvsTable
 {
 	Oid			relid;
 	bool		plain;			/* a heap with nothing that only the executor's INSERT can do */
+	bool		followed;		/* the same, but for the trigger of inline projections, to be fired */
 	bool		row_security;	/* has policies, which may or may not bind the caller */
 	Oid			position_index; /* unique on position */
 	Oid			version_index;	/* unique on (stream, version) */
@@ -65,6 +69,7 @@ extern bool evs_table_needs_not_null(AttrNumber column);
 extern bool evs_table_is_event_table(Oid relid);
 extern bool evs_table_is_guarded(Oid relid);
 extern bool evs_relation_is_event_table(Relation rel);
+extern bool evs_relation_is_followed(Relation rel);
 extern bool evs_relation_has_layout(Relation rel);
 
 #endif							/* EVSTORE_TABLE_H */

@@ -75,6 +75,21 @@ ALTER TABLE busy ALTER COLUMN seven SET DEFAULT once();
 SELECT version FROM evstore.append('b', 'T', '{}', event_table => 'busy');
 SELECT version FROM echo ORDER BY position;
 
+-- One append is one statement: AFTER triggers see all of it, and may append to the same stream.
+SELECT evstore.create_event_table('answered');
+CREATE FUNCTION answer() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.type = 'Asked' THEN
+		PERFORM evstore.append(NEW.stream, 'Answered', to_jsonb((SELECT count(*) FROM answered)), event_table => 'answered');
+	END IF;
+	RETURN NULL;
+END$$;
+CREATE TRIGGER answer AFTER INSERT ON answered FOR EACH ROW EXECUTE FUNCTION answer();
+SELECT version FROM evstore.append('q-1', evstore.events('[{"type": "Asked", "data": {}}, {"type": "Asked", "data": {}}]'), event_table => 'answered');
+SELECT count(*) FROM evstore.append_streams(ARRAY[('q-2', evstore.events('[{"type": "Asked", "data": {}}]'), 0)::evstore.stream_append,
+	('q-3', evstore.events('[{"type": "Asked", "data": {}}]'), 0)::evstore.stream_append], 'answered');
+SELECT stream, version, type, data FROM answered ORDER BY position;
+
 -- Schemas that swap names take their tables along: a table is known by its oid.
 CREATE SCHEMA regress_table_blue;
 CREATE SCHEMA regress_table_green;
