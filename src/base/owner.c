@@ -30,8 +30,8 @@ static const char *const pinned_settings[] = {
 };
 
 /* Set a setting until the frame ends. */
-static void
-pin(const char *name, const char *value)
+void
+evs_owner_pin(const char *name, const char *value)
 {
 	/* Workers begin with the safe path and the server's defaults: mostly there is nothing to do. */
 	if (strcmp(GetConfigOption(name, false, false), value) == 0)
@@ -61,11 +61,11 @@ evs_owner_begin(EvsOwnerFrame *frame, Oid owner, ArrayType *settings)
 			if (value == NULL)
 				elog(ERROR, "malformed captured setting \"%s\"", name);
 			*value++ = '\0';
-			pin(name, value);
+			evs_owner_pin(name, value);
 		}
 	}
 	else
-		pin("search_path", EVS_SAFE_SEARCH_PATH);
+		evs_owner_pin("search_path", EVS_SAFE_SEARCH_PATH);
 
 	SetUserIdAndSecContext(owner, frame->saved_context |
 						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);

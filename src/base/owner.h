@@ -23,6 +23,7 @@ extern void evs_owner_begin_extension(EvsOwnerFrame *frame);
 extern void evs_owner_run_extension(const char *sql, int count, Oid *types, Datum *values,
 									const char *nulls, int expected);
 extern void evs_owner_end(EvsOwnerFrame *frame);
+extern void evs_owner_pin(const char *name, const char *value);
 extern ArrayType *evs_owner_capture_settings(bool with_search_path);
 
 #endif							/* EVSTORE_OWNER_H */

@@ -5,13 +5,21 @@
  * What is run is one statement, whatever the kind of the projection: the upsert
  * of a query, the statement as it was declared, or the calls of a handler. It
  * runs as the projection's owner, under the settings of its declaration. Who
- * decides which events, and moves the checkpoint, is batch.c.
+ * decides which events, and moves the checkpoint, is batch.c or inline.c.
  *
  * Few events use a plan kept from one batch to the next, made for the primary
  * key and immune to statistics that were gathered when the table was small.
  * Many, when catching up, are planned each time for what they span; those of a
  * query go by way of catchup.c. A handler gets its events one by one, in order,
  * and has one plan for both.
+ *
+ * A worker has its planner settings for good. In a session that appends they are
+ * set where a kept plan is made, and only there: setting them costs more than
+ * running the plan.
+ *
+ * What is kept is forgotten when definitions change. That may be noticed while
+ * some of it is in use further up: a handler appends, and what it appends is
+ * applied to other projections. So it is retired first, and freed later.
  */
 #include "evstore.h"
 
@@ -31,6 +39,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/syscache.h"
 
 /*
@@ -52,11 +61,23 @@ typedef struct EvsAppliedState
 	char	   *upsert;			/* and what is done with them */
 	char	   *read_table;		/* the name in "sql" and "upsert" of a query's read table, or NULL */
 	SPIPlanPtr	plan;			/* of "sql", for few events */
+	bool		doubtful;		/* the server made the plan anew under other settings than ours */
 	MemoryContext context;
+	struct EvsAppliedState *next_retired;
 } EvsAppliedState;
 
-static HTAB *known = NULL;		/* of EvsApplied */
+typedef struct KnownEntry
+{
+	int			id;				/* hash key */
+	EvsApplied *applied;
+} KnownEntry;
+
+static HTAB *known = NULL;		/* of KnownEntry */
 static uint32 known_generation; /* of the definitions in it */
+static bool known_uncommitted = false;	/* some may be of a transaction that was rolled back */
+
+static int	depth = 0;			/* applications under way, one within another */
+static EvsAppliedState *retired = NULL; /* forgotten, and maybe still in use there */
 
 /* This process will apply batches. */
 void
@@ -68,12 +89,26 @@ evs_apply_prepare_process(void)
 
 /* Forget a projection. */
 static void
-forget(EvsApplied *applied)
+forget(KnownEntry *entry)
 {
-	if (applied->state->plan)
-		SPI_freeplan(applied->state->plan);
-	MemoryContextDelete(applied->state->context);
-	hash_search(known, &applied->id, HASH_REMOVE, NULL);
+	entry->applied->state->next_retired = retired;
+	retired = entry->applied->state;
+	hash_search(known, &entry->id, HASH_REMOVE, NULL);
+}
+
+/* Free what was retired, once nobody can be using it. */
+static void
+free_retired(void)
+{
+	while (retired && depth == 0)
+	{
+		EvsAppliedState *state = retired;
+
+		retired = state->next_retired;
+		if (state->plan)
+			SPI_freeplan(state->plan);
+		MemoryContextDelete(state->context);
+	}
 }
 
 /* Forget every definition and plan. */
@@ -81,13 +116,30 @@ void
 evs_apply_forget_all(void)
 {
 	HASH_SEQ_STATUS scan;
-	EvsApplied *applied;
+	KnownEntry *entry;
 
 	if (known == NULL)
 		return;
 	hash_seq_init(&scan, known);
-	while ((applied = hash_seq_search(&scan)) != NULL)
-		forget(applied);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		forget(entry);
+}
+
+/*
+ * Forget what may not be so any more. What a transaction has changed itself is
+ * read anew each time: no generation tells of it before it commits, nor when it
+ * is rolled back.
+ */
+static void
+forget_outdated(void)
+{
+	uint32		generation = evs_generation(evs_database_slot());
+	bool		uncommitted = evs_projection_changed_here();
+
+	if (generation != known_generation || uncommitted || known_uncommitted)
+		evs_apply_forget_all();
+	known_generation = generation;
+	known_uncommitted = uncommitted;
 }
 
 /* Refuse to apply where it could not be right. */
@@ -145,8 +197,8 @@ write_sql(const EvsProjection *projection, EvsAppliedState *state)
 	{
 		case EVS_QUERY:
 			state->select = evs_projection_select(projection);
-			state->sql = evs_projection_upsert(projection, state->read_table, state->select);
 			state->upsert = evs_projection_upsert(projection, state->read_table, "SELECT * FROM " EVS_CATCHUP_ROWS);
+			state->sql = evs_projection_upsert(projection, state->read_table, state->select);
 			break;
 		case EVS_STATEMENT:
 			state->sql = pstrdup(projection->definition);
@@ -164,24 +216,25 @@ load(int id)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "evstore projection", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	EvsAppliedState *state = palloc0_object(EvsAppliedState);
-	EvsProjection *definition = evs_projection_load(id);
-	EvsApplied *applied;
+	EvsApplied *applied = palloc_object(EvsApplied);
+	KnownEntry *entry;
 
 	state->context = context;
-	if (definition)
+	applied->state = state;
+	applied->definition = evs_projection_load(id);
+	if (applied->definition)
 	{
-		state->read_table = lock_read_table(definition);
-		evs_apply_check(definition);
-		write_sql(definition, state);
+		state->read_table = lock_read_table(applied->definition);
+		evs_apply_check(applied->definition);
+		write_sql(applied->definition, state);
 	}
 	MemoryContextSwitchTo(caller);
-	if (definition == NULL)
+	if (applied->definition == NULL)
 		return NULL;
 
+	entry = hash_search(known, &id, HASH_ENTER, NULL);
+	entry->applied = applied;
 	MemoryContextSetParent(context, TopMemoryContext);
-	applied = hash_search(known, &id, HASH_ENTER, NULL);
-	applied->definition = definition;
-	applied->state = state;
 	return applied;
 }
 
@@ -192,44 +245,50 @@ load(int id)
 EvsApplied *
 evs_apply_find(int id)
 {
-	uint32		generation = evs_generation(evs_database_slot());
-	EvsApplied *applied;
+	KnownEntry *entry;
 
 	if (known == NULL)
 	{
 		HASHCTL		control = {
 			.keysize = sizeof(int),
-			.entrysize = sizeof(EvsApplied),
+			.entrysize = sizeof(KnownEntry),
 			.hcxt = TopMemoryContext,
 		};
 
 		known = hash_create("evstore projections", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	if (generation != known_generation)
-		evs_apply_forget_all();
-	known_generation = generation;
+	forget_outdated();
+	free_retired();
 
-	applied = hash_search(known, &id, HASH_FIND, NULL);
-	if (applied)
+	entry = hash_search(known, &id, HASH_FIND, NULL);
+	if (entry)
 	{
+		EvsApplied *applied = entry->applied;
 		char	   *name = lock_read_table(applied->definition);
 
 		if (applied->state->read_table == NULL || (name && strcmp(name, applied->state->read_table) == 0))
 			return applied;
-		forget(applied);
+		forget(entry);
 	}
 	return load(id);
 }
 
-/* The text of the batch, for messages of errors inside it. */
+/* What is applied, for messages of errors inside it. */
+typedef struct BatchContext
+{
+	const char *projection;
+	const EvsBounds *bounds;	/* NULL before and after */
+} BatchContext;
+
+/* Name the batch. */
 static void
 batch_error_context(void *arg)
 {
-	const EvsBounds *bounds = evs_bounds();
+	const BatchContext *batch = arg;
 
-	if (bounds)
+	if (batch->bounds)
 		errcontext("projection \"%s\", events after position %lld up to %lld",
-				   ((EvsProjection *) arg)->name, (long long) bounds->from, (long long) bounds->to);
+				   batch->projection, (long long) batch->bounds->from, (long long) batch->bounds->to);
 }
 
 /* Stop if SPI could not do what it was told. */
@@ -240,13 +299,57 @@ check_result(int result)
 		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));
 }
 
-/* Run the kept plan. Returns how many rows the statement has written, if it says so. */
+/* Is the plan of every statement of a prepared text still good? Counts how often any was planned. */
+static bool
+is_planned(SPIPlanPtr prepared, int *times)
+{
+	bool		planned = true;
+	ListCell   *cell;
+
+	*times = 0;
+	foreach(cell, SPI_plan_get_plan_sources(prepared))
+	{
+		CachedPlanSource *source = lfirst(cell);
+
+		planned = planned && source->is_valid && source->gplan && source->gplan->is_valid;
+		*times += source->generation;
+	}
+	return planned;
+}
+
+/* Plan for few events, or for many, until the frame ends. */
+static void
+pin_settings(bool many)
+{
+	for (int i = 0; i < lengthof(few_settings); i++)
+		evs_owner_pin(few_settings[i][0], few_settings[i][1]);
+	for (int i = 0; many && i < lengthof(many_settings); i++)
+		evs_owner_pin(many_settings[i][0], many_settings[i][1]);
+}
+
+/*
+ * Run the kept plan. Returns how many rows the statement has written, if it says
+ * so. A plan can lose its validity while its tables are being locked; then the
+ * server makes another without our settings, which serves this once.
+ */
 static uint64
 run_kept(const EvsApplied *applied)
 {
 	EvsAppliedState *state = applied->state;
 	SPIExecuteOptions options = {.dest = None_Receiver};
+	bool		planned;
+	int			times = 0;
+	int			times_then;
 
+	if (state->doubtful)
+	{
+		SPI_freeplan(state->plan);
+		state->plan = NULL;
+		state->doubtful = false;
+	}
+	planned = state->plan && is_planned(state->plan, &times);
+	if (!planned)
+		pin_settings(false);
 	if (state->plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(state->sql, 0, NULL);
@@ -256,16 +359,9 @@ run_kept(const EvsApplied *applied)
 		state->plan = plan;
 	}
 	check_result(SPI_execute_plan_extended(state->plan, &options));
+	(void) is_planned(state->plan, &times_then);
+	state->doubtful = planned && times_then != times;
 	return SPI_processed;
-}
-
-/* Set some settings until the frame ends. */
-static void
-set_while(const char *const (*settings)[2], int count)
-{
-	for (int i = 0; i < count; i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /* Plan for what the batch spans, and run it. Returns the same. */
@@ -275,53 +371,70 @@ run_planned(const EvsApplied *applied, const EvsBounds *bounds)
 	EvsAppliedState *state = applied->state;
 	SPIExecuteOptions options = {.dest = None_Receiver};
 
-	set_while(many_settings, lengthof(many_settings));
+	pin_settings(true);
 	if (applied->definition->kind == EVS_QUERY)
 		return evs_catchup_apply(state->select, state->upsert, bounds);
 	check_result(SPI_execute_extended(state->sql, &options));
 	return SPI_processed;
 }
 
-/* Run what applies the batch, as the projection's owner. */
+/* Run what applies the events of some ranges, as the projection's owner. */
 static uint64
-run_as_owner(const EvsApplied *applied, const EvsBounds *bounds)
+run_as_owner(const EvsApplied *applied, const EvsBounds *ranges, int count, BatchContext *batch)
 {
 	EvsProjection *projection = applied->definition;
 	EvsOwnerFrame frame;
-	uint64		written;
+	uint64		written = 0;
 
 	evs_owner_begin(&frame, projection->owner, projection->settings);
-	written = projection->kind == EVS_HANDLER || bounds->to - bounds->from <= EVS_FEW_EVENTS ?
-		run_kept(applied) : run_planned(applied, bounds);
+	for (int i = 0; i < count; i++)
+	{
+		const EvsBounds *bounds = &ranges[i];
+
+		batch->bounds = bounds;
+		(void) evs_bounds_set(bounds);
+		written += projection->kind == EVS_HANDLER || bounds->to - bounds->from <= EVS_FEW_EVENTS ?
+			run_kept(applied) : run_planned(applied, bounds);
+	}
 	evs_owner_end(&frame);
 	return written;
 }
 
-/* Apply the events of a batch. Says whether that can have changed anything. Call inside SPI. */
+/* Apply the events of some ranges, one after the other. Says whether that can have changed anything. Call inside SPI. */
 bool
-evs_apply_events(EvsApplied *applied, EvsBounds bounds)
+evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count)
 {
+	BatchContext batch = {.projection = applied->definition->name};
 	ErrorContextCallback context = {
 		.previous = error_context_stack,
 		.callback = batch_error_context,
-		.arg = applied->definition,
+		.arg = &batch,
 	};
-	const EvsBounds *outer = evs_bounds_set(&bounds);
+	const EvsBounds *outer = evs_bounds();
 	volatile uint64 written = 0;
 
 	error_context_stack = &context;
+	depth++;
 	PG_TRY();
 	{
-		written = run_as_owner(applied, &bounds);
+		written = run_as_owner(applied, ranges, count, &batch);
 	}
 	PG_FINALLY();
 	{
+		depth--;
 		(void) evs_bounds_set(outer);
 		evs_cause_forget();
 	}
 	PG_END_TRY();
 	error_context_stack = context.previous;
 	return applied->definition->kind != EVS_QUERY || written > 0;
+}
+
+/* Apply the events of a batch; likewise. */
+bool
+evs_apply_events(EvsApplied *applied, EvsBounds bounds)
+{
+	return evs_apply_ranges(applied, &bounds, 1);
 }
 
 /*
@@ -333,9 +446,7 @@ evs_apply_imagine(EvsBounds bounds, void (*function) (void *, const EvsBounds *)
 {
 	const EvsBounds *outer = evs_bounds_set(&bounds);
 
-	set_while(few_settings, lengthof(few_settings));
-	if (bounds.to - bounds.from > EVS_FEW_EVENTS)
-		set_while(many_settings, lengthof(many_settings));
+	pin_settings(bounds.to - bounds.from > EVS_FEW_EVENTS);
 	PG_TRY();
 	{
 		function(argument, &bounds);

@@ -11,7 +11,6 @@
 /* What this session keeps of a projection that it applies; private but for its definition. */
 typedef struct EvsApplied
 {
-	int			id;				/* hash key */
 	EvsProjection *definition;
 	struct EvsAppliedState *state;
 } EvsApplied;
@@ -24,6 +23,7 @@ extern EvsApplied *evs_apply_find(int id);
 extern void evs_apply_check(const EvsProjection *projection);
 extern bool evs_apply_events(EvsApplied *applied, EvsBounds bounds);
 extern void evs_apply_imagine(EvsBounds bounds, void (*function) (void *, const EvsBounds *), void *argument);
+extern bool evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count);
 extern void evs_apply_forget_all(void);
 
 #endif							/* EVSTORE_APPLY_H */
