@@ -7,7 +7,7 @@ CREATE TABLE evstore._projection (
 	id          integer PRIMARY KEY DEFAULT pg_catalog.nextval('evstore._projection_id'),
 	name        text COLLATE "C" NOT NULL UNIQUE,
 	kind        text NOT NULL CHECK (kind IN ('query', 'statement', 'handler')),
-	mode        text NOT NULL CHECK (mode IN ('async')),
+	mode        text NOT NULL CHECK (mode IN ('async', 'inline')),
 	owner       regrole NOT NULL,
 	event_table regclass NOT NULL,
 	read_table  regclass,
@@ -17,6 +17,7 @@ CREATE TABLE evstore._projection (
 	on_conflict text,
 	settings    text[] NOT NULL,
 	batch_size  integer NOT NULL CHECK (batch_size > 0),
+	ordered     boolean NOT NULL DEFAULT false,
 	created_at  timestamptz NOT NULL DEFAULT pg_catalog.now(),
 	on_error    text NOT NULL DEFAULT 'stop' CHECK (on_error IN ('stop', 'skip', 'park')),
 	retries     integer NOT NULL DEFAULT 5 CHECK (retries >= 0),
@@ -57,7 +58,7 @@ CREATE TABLE evstore._checkpoint (
 	parked     integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE evstore._checkpoint IS
-	'how far each projection has applied, moved in the transaction that changes its read table';
+	'how far each projection has applied, moved in the transaction that changes its read table; an inline one stands beyond every position';
 SELECT pg_catalog.pg_extension_config_dump('evstore._checkpoint', '');
 CREATE TRIGGER arrives BEFORE INSERT ON evstore._checkpoint
 	FOR EACH ROW EXECUTE FUNCTION evstore._projection_arrives();
@@ -87,7 +88,14 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'evs_create_projection'
 LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer, text, integer, interval, integer) IS
-	'declare a read table as a query over the events, a statement over the batch view, or functions called for each event, and have workers keep it';
+	'declare a read table as a query over the events, a statement over the batch view, or functions called for each event, and have it kept by workers, or by whoever appends';
+
+CREATE FUNCTION evstore._inline()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'evs_inline_trigger'
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION evstore._inline() IS
+	'trigger that applies what a statement has added to an event table to the inline projections that follow it';
 
 CREATE FUNCTION evstore.drop_projection(name text, keep_table boolean DEFAULT false)
 RETURNS void
@@ -112,11 +120,11 @@ COMMENT ON FUNCTION evstore.resume_projection(text) IS
 
 CREATE FUNCTION evstore.set_projection(
 	name text, batch_size integer DEFAULT NULL, on_error text DEFAULT NULL,
-	retries integer DEFAULT NULL, timeout interval DEFAULT NULL, priority integer DEFAULT NULL)
+	retries integer DEFAULT NULL, timeout interval DEFAULT NULL, priority integer DEFAULT NULL, mode text DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'evs_set_projection'
 LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION evstore.set_projection(text, integer, text, integer, interval, integer) IS
+COMMENT ON FUNCTION evstore.set_projection(text, integer, text, integer, interval, integer, text) IS
 	'change how a projection is applied; what is null stays as it is';
 
 CREATE FUNCTION evstore.retry_projection(name text)
@@ -151,6 +159,8 @@ CREATE VIEW evstore.projections AS
 	SELECT p.name, p.kind, p.mode,
 		CASE WHEN c.paused THEN 'paused'
 			WHEN c.stopped THEN 'stopped'
+			WHEN p.mode = 'inline' THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger t
+				WHERE t.tgrelid = p.event_table AND t.tgname = 'evstore_inline' AND t.tgenabled = 'A') THEN 'live' ELSE 'detached' END
 			WHEN c.failures > 0 THEN 'failing'
 			WHEN NOT w.taken THEN 'starting'
 			WHEN h.head - r."position" > 10000 THEN 'catching up'
@@ -171,9 +181,10 @@ CREATE VIEW evstore.projections AS
 	FROM evstore._projection p
 		JOIN evstore._checkpoint c ON c.projection = p.id
 		CROSS JOIN LATERAL evstore._projection_progress(p.id) w
-		-- where nothing changed a read table, only memory knows how far it is
-		CROSS JOIN LATERAL (SELECT GREATEST(c."position", w."position") AS "position") r
-		CROSS JOIN (SELECT evstore._safe_position() AS head) h;
+		CROSS JOIN (SELECT evstore._safe_position() AS head) h
+		-- where nothing changed a read table, only memory knows how far it is; an inline one has no way to go
+		CROSS JOIN LATERAL (SELECT CASE WHEN p.mode = 'inline' THEN h.head
+			ELSE GREATEST(c."position", w."position") END AS "position") r;
 COMMENT ON VIEW evstore.projections IS
 	'every projection with its state, how far it came, and what it last failed on';
 GRANT SELECT ON evstore.projections TO PUBLIC;

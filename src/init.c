@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "project/generation.h"
+#include "project/inline.h"
 #include "project/progress.h"
 #include "project/projection.h"
 #include "server/hooks.h"
@@ -59,6 +60,7 @@ static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_guard_xact,
 	&evs_alter_xact,
 	&evs_door_xact,
+	&evs_inline_xact,
 	&evs_projection_xact,
 	&evs_lifecycle_xact,
 };

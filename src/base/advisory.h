@@ -10,5 +10,6 @@
 #define EVS_LOCK_PREPARED	0xE6	/* store/prepared.c: the low of a prepared transaction */
 #define EVS_LOCK_NAME		0xE7	/* project/declare.c: 0, hash of a projection's name */
 #define EVS_LOCK_COMMAND	0xE8	/* domain/execute.c: event table, hash of a stream or command id */
+#define EVS_LOCK_MODE		0xE9	/* project/mode.c: 0, id of a projection */
 
 #endif							/* EVSTORE_ADVISORY_H */

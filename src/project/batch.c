@@ -18,6 +18,7 @@
 #include "project/apply.h"
 #include "project/batch.h"
 #include "project/checkpoint.h"
+#include "project/mode.h"
 #include "project/park.h"
 #include "store/table.h"
 #include "utils/acl.h"
@@ -29,7 +30,7 @@
 /* The checkpoint follows a projection that nothing changes after so many positions. */
 #define MOVE_UNCHANGED 10000
 
-/* The last batch found its checkpoint moved, paused or gone. */
+/* The last batch found its checkpoint moved, paused or gone, or about to be. */
 static bool overtaken = false;
 
 /* What it was about to apply; empty if it has not come so far. */
@@ -37,9 +38,9 @@ static EvsAttempt attempt;
 
 PG_FUNCTION_INFO_V1(evs_lag_seconds);
 
-/* The position of the first event of a table after a position, or 0, and its time. */
-static EvsPosition
-next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at)
+/* The position of the first event of a table after a position, or 0, and its time, if asked for. */
+EvsPosition
+evs_batch_next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at)
 {
 	Relation	rel;
 	EvsTable   *table = evs_table_open(event_table, AccessShareLock, &rel);
@@ -57,7 +58,8 @@ next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at)
 		bool		isnull;
 
 		position = DatumGetInt64(slot_getattr(slot, EVS_COLUMN_POSITION, &isnull));
-		*recorded_at = DatumGetTimestampTz(slot_getattr(slot, EVS_COLUMN_RECORDED_AT, &isnull));
+		if (recorded_at)
+			*recorded_at = DatumGetTimestampTz(slot_getattr(slot, EVS_COLUMN_RECORDED_AT, &isnull));
 	}
 	index_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -76,7 +78,7 @@ static EvsPosition
 batch_end(const EvsProjection *projection, const EvsClaim *claim, EvsPosition from, EvsPosition safe, EvsPosition *first)
 {
 	TimestampTz recorded_at;
-	EvsPosition next = next_event(projection->event_table, from, &recorded_at);
+	EvsPosition next = evs_batch_next_event(projection->event_table, from, &recorded_at);
 	EvsPosition span = projection->batch_size;
 
 	*first = 0;
@@ -177,6 +179,11 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 	EvsPosition to;
 
 	*empty = false;
+	overtaken = !evs_mode_lock(claim->projection, false);
+	if (overtaken)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the mode of projection %d is being changed", claim->projection)));
 	applied = evs_apply_find(claim->projection);
 	if (applied == NULL)
 		return false;
@@ -236,7 +243,7 @@ evs_lag_seconds(PG_FUNCTION_ARGS)
 	if (!evs_table_is_event_table(PG_GETARG_OID(0)) ||
 		pg_class_aclcheck(PG_GETARG_OID(0), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		PG_RETURN_NULL();
-	if (next_event(PG_GETARG_OID(0), PG_GETARG_INT64(1), &recorded_at) == 0)
+	if (evs_batch_next_event(PG_GETARG_OID(0), PG_GETARG_INT64(1), &recorded_at) == 0)
 		PG_RETURN_FLOAT8(0);
 	PG_RETURN_FLOAT8(Max(GetCurrentTimestamp() - recorded_at, 0) / (double) USECS_PER_SEC);
 }

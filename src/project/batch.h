@@ -19,5 +19,6 @@ extern bool evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition 
 extern bool evs_batch_try_without(int projection, EvsPosition event);
 extern bool evs_batch_was_overtaken(void);
 extern EvsAttempt evs_batch_attempt(void);
+extern EvsPosition evs_batch_next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at);
 
 #endif							/* EVSTORE_BATCH_H */

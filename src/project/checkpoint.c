@@ -8,6 +8,9 @@
  * the batch begins, so the row itself, not somebody's memory of it, decides.
  * The row also says how often the next batch has failed, and what became of
  * that. Call inside SPI.
+ *
+ * The row of an inline projection stands beyond every position. So a worker
+ * that still believes to have to move it from somewhere cannot.
  */
 #include "evstore.h"
 
@@ -135,7 +138,7 @@ evs_checkpoint_stop(int projection, const char *message)
 	(void) run(PLAN_STOP, values, SPI_OK_UPDATE);
 }
 
-/* Read a checkpoint; false if the projection is gone, or another has locked it. */
+/* Read a checkpoint; false if the projection is gone, or inline, or another has locked it. */
 static bool
 read_reach(CheckpointPlan which, int projection, EvsReach *reach)
 {
@@ -146,10 +149,10 @@ read_reach(CheckpointPlan which, int projection, EvsReach *reach)
 	reach->checkpoint = reach->position = DatumGetInt64(column(1));
 	reach->parked = DatumGetInt32(column(2));
 	reach->failing = DatumGetBool(column(3));
-	return true;
+	return reach->checkpoint != EVS_INLINE_CHECKPOINT;
 }
 
-/* Where a checkpoint stands; false if the projection is gone. */
+/* Where a checkpoint stands; false if the projection is gone, or inline. */
 bool
 evs_checkpoint_read(int projection, EvsReach *reach)
 {

@@ -7,6 +7,10 @@
 
 #include "project/progress.h"
 
+/* Where an inline projection stands: whatever is committed, it has applied. */
+#define EVS_INLINE_CHECKPOINT	PG_INT64_MAX
+#define EVS_INLINE_CHECKPOINT_SQL "9223372036854775807"
+
 extern bool evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to);
 extern bool evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to);
 extern bool evs_checkpoint_give_up(int projection, EvsPosition from, EvsPosition event, bool park);

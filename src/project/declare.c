@@ -23,6 +23,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "project/handler.h"
+#include "project/mode.h"
 #include "project/projection.h"
 #include "project/query.h"
 #include "project/statement.h"
@@ -177,18 +178,12 @@ check_name(const char *name)
 static void
 check_arguments(FunctionCallInfo fcinfo)
 {
-	char	   *mode = text_argument(fcinfo, ARG_MODE);
-
+	(void) evs_mode_parse(text_argument(fcinfo, ARG_MODE));
 	if (!PG_ARGISNULL(ARG_QUERY) + !PG_ARGISNULL(ARG_STATEMENT) +
 		!PG_ARGISNULL(ARG_HANDLER) + !PG_ARGISNULL(ARG_HANDLERS) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a projection has a query, a statement, a handler or handlers, and only one of them")));
-	if (mode == NULL || strcmp(mode, "async") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("projection mode \"%s\" is not supported", mode ? mode : "null"),
-				 errhint("The mode is \"async\".")));
 }
 
 /* An error position inside the definition is none in the statement that declares it. */
@@ -221,6 +216,7 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 	projection->event_table = query->event_table;
 	projection->columns = query->columns;
 	projection->on_conflict = query->on_conflict;
+	projection->ordered = query->ordered;
 	create_read_table(query, makeRangeVarFromNameList(names), projection);
 	evs_projection_check_policies(query->event_table, projection->owner);
 	evs_projection_insert(projection, query->select);
@@ -326,6 +322,9 @@ evs_create_projection(PG_FUNCTION_ARGS)
 			break;
 	}
 	evs_steer_set(projection.id, fcinfo, ARG_SETTINGS);
+	/* What there is already is applied here and now. */
+	if (evs_mode_parse(text_argument(fcinfo, ARG_MODE)))
+		evs_mode_enter_inline(projection.id);
 	SPI_finish();
 	error_context_stack = context.previous;
 	PG_RETURN_VOID();
@@ -392,6 +391,10 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 		if (projection->read_table != projection->state_table)
 			release("VIEW", projection->read_table, keep_table);
 		release("TABLE", projection->state_table, keep_table);
+	}
+	if (projection && projection->is_inline)
+	{
+		evs_mode_tidy(projection->event_table);
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

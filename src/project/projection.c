@@ -29,6 +29,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "project/checkpoint.h"
 #include "project/failure.h"
 #include "project/generation.h"
 #include "project/projection.h"
@@ -39,6 +40,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 
 /* Kinds as the table calls them. */
 static const char *const kind_names[] = {
@@ -53,6 +55,9 @@ static bool definitions_changed = false;
 /* Is the row being inserted one that was declared here, or does a restore bring it? */
 static bool declaring = false;
 
+/* Did a restore bring any in this transaction? */
+static bool restored = false;
+
 /* At commit, tell the manager. */
 static void
 projection_finished(bool committed)
@@ -64,6 +69,7 @@ projection_finished(bool committed)
 	}
 	definitions_changed = false;
 	declaring = false;
+	restored = false;
 }
 
 /* Whoever commits a prepared transaction does not know what it changed. */
@@ -96,6 +102,13 @@ evs_projection_changed_here(void)
 	return definitions_changed;
 }
 
+/* Did the current transaction restore projections? */
+bool
+evs_projection_restored_here(void)
+{
+	return restored;
+}
+
 /* Run a statement on the extension's tables, as their owner. */
 static void
 run(const char *sql, int count, Oid *types, Datum *values, const char *nulls, int expected)
@@ -111,6 +124,30 @@ run_for(const char *sql, int id, int expected)
 	Datum		values[] = {Int32GetDatum(id)};
 
 	run(sql, 1, types, values, NULL, expected);
+}
+
+/*
+ * Read what takes one oid, as it is now: whoever appends may have a snapshot
+ * from before the projection was declared, and must apply it all the same.
+ */
+static void
+read_latest(const char *sql, Oid argument)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(argument)};
+	Snapshot	snapshot;
+	EvsOwnerFrame frame;
+	SPIPlanPtr	plan;
+
+	evs_owner_begin_extension(&frame);
+	plan = SPI_prepare(sql, lengthof(types), types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot, true, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	UnregisterSnapshot(snapshot);
+	evs_owner_end(&frame);
 }
 
 /* Column of the first row that SPI returned. */
@@ -147,6 +184,28 @@ evs_projection_find(const char *name, Oid *owner)
 		id = DatumGetInt32(column(1, &isnull));
 		if (owner)
 			*owner = DatumGetObjectId(column(2, &isnull));
+	}
+	SPI_finish();
+	return id;
+}
+
+/* The id of a projection by name, 0 if there is none, and, if it is inline, the event table that it follows. */
+int
+evs_projection_find_mode(const char *name, Oid *inline_table)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(name)};
+	int			id = 0;
+	bool		isnull;
+
+	*inline_table = InvalidOid;
+	SPI_connect();
+	run("SELECT id, CASE mode WHEN 'inline' THEN event_table::oid ELSE 0 END FROM evstore._projection WHERE name = $1",
+		1, types, values, NULL, SPI_OK_SELECT);
+	if (SPI_processed > 0)
+	{
+		id = DatumGetInt32(column(1, &isnull));
+		*inline_table = DatumGetObjectId(column(2, &isnull));
 	}
 	SPI_finish();
 	return id;
@@ -189,10 +248,10 @@ evs_projection_load(int id)
 	EvsProjection *projection;
 	bool		isnull;
 
-	run_for("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
-			" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid,"
-			" on_error, retries"
-			" FROM evstore._projection WHERE id = $1", id, SPI_OK_SELECT);
+	read_latest("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
+				" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid,"
+				" on_error, retries, mode = 'inline', ordered"
+				" FROM evstore._projection WHERE id::oid = $1", id);
 	if (SPI_processed == 0)
 		return NULL;
 
@@ -216,7 +275,25 @@ evs_projection_load(int id)
 		projection->state_table = InvalidOid;
 	projection->on_error = evs_failure_policy(text_column(12));
 	projection->retries = DatumGetInt32(column(13, &isnull));
+	projection->is_inline = DatumGetBool(column(14, &isnull));
+	projection->ordered = DatumGetBool(column(15, &isnull));
 	return projection;
+}
+
+/* The ids of the inline projections that follow a table, or, with InvalidOid, any; in their order. Call inside SPI. */
+List *
+evs_projection_list_inline(Oid event_table)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *ids = NIL;
+	bool		isnull;
+
+	read_latest("SELECT id FROM evstore._projection"
+				" WHERE event_table::oid = $1 AND mode = 'inline' ORDER BY id", event_table);
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		ids = lappend_int(ids, DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
+	return ids;
 }
 
 /* Name of the view over the current batch, of a query projection or of a handler's. */
@@ -298,7 +375,7 @@ evs_projection_check_policies(Oid event_table, Oid owner)
 void
 evs_projection_insert(EvsProjection *projection, const char *select)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID, OIDOID};
+	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID, OIDOID, BOOLOID};
 	Datum		values[] = {
 		CStringGetTextDatum(projection->name),
 		CStringGetTextDatum(kind_names[projection->kind]),
@@ -311,8 +388,9 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 		PointerGetDatum(projection->settings),
 		Int32GetDatum(projection->batch_size),
 		ObjectIdGetDatum(projection->state_table),
+		BoolGetDatum(projection->ordered),
 	};
-	char		nulls[] = "           ";
+	char		nulls[] = "            ";
 	bool		isnull;
 
 	if (!OidIsValid(projection->read_table))
@@ -324,8 +402,8 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 
 	declaring = true;
 	run("WITH p AS (INSERT INTO evstore._projection (name, kind, mode, owner, event_table,"
-		" read_table, definition, columns, on_conflict, settings, batch_size, state_table)"
-		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10, $11::regclass)"
+		" read_table, definition, columns, on_conflict, settings, batch_size, state_table, ordered)"
+		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10, $11::regclass, $12)"
 		" RETURNING id) INSERT INTO evstore._checkpoint (projection) SELECT id FROM p"
 		" RETURNING projection",
 		lengthof(types), types, values, nulls, SPI_OK_INSERT_RETURNING);
@@ -362,9 +440,50 @@ evs_projection_delete(const EvsProjection *projection)
 void
 evs_projection_pause(int id, bool paused)
 {
-	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection = $1"
+	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection = $1 AND \"position\" < " EVS_INLINE_CHECKPOINT_SQL
 			: "UPDATE evstore._checkpoint SET paused = false WHERE projection = $1", id, SPI_OK_UPDATE);
+	if (paused && SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("an inline projection cannot be paused"),
+				 errdetail("Whoever appends applies it."),
+				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async'), and pause it then.")));
 	evs_projection_note_change();
+}
+
+/* Set the mode of a projection, and where it begins then. False if its checkpoint is not at "from", or paused. Call inside SPI. */
+bool
+evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosition from, EvsPosition to)
+{
+	Oid			types[] = {INT4OID, BOOLOID};
+	Datum		values[] = {Int32GetDatum(projection->id), BoolGetDatum(is_inline)};
+
+	if (!evs_checkpoint_move(projection->id, from, to))
+		return false;
+	run("UPDATE evstore._projection SET mode = CASE WHEN $2 THEN 'inline' ELSE 'async' END WHERE id = $1",
+		lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+	evs_projection_note_change();
+	return true;
+}
+
+/*
+ * What puts rows into the order of a query's key, as its ON CONFLICT clause
+ * names it: those who append at once and change several rows each then meet at
+ * the first that they have in common. Nothing for others than inline ones.
+ */
+static char *
+order_of_rows(const EvsProjection *projection)
+{
+	const char *begin = projection->on_conflict + 1;
+	const char *end = begin;
+	bool		quoted = false;
+
+	/* Without keys there is one row. */
+	if (!projection->is_inline || *begin == '(')
+		return "";
+	for (; *end != ')' || quoted; end++)
+		quoted = quoted != (*end == '"');
+	return psprintf(" ORDER BY %s", pnstrdup(begin, end - begin));
 }
 
 /* The query of a query projection over the current batch, or the calls of a handler. */
@@ -378,8 +497,8 @@ evs_projection_select(const EvsProjection *projection)
 char *
 evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select)
 {
-	return psprintf("INSERT INTO %s AS old (%s) %s ON CONFLICT %s",
-					read_table, projection->columns, select, projection->on_conflict);
+	return psprintf("INSERT INTO %s AS old (%s) %s%s ON CONFLICT %s",
+					read_table, projection->columns, select, order_of_rows(projection), projection->on_conflict);
 }
 
 /* Refuse to drop an event table that projections follow. */
@@ -427,14 +546,14 @@ evs_projection_check_utility(Node *statement)
 		check_drop(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(cell)), NoLock, true));
 }
 
-/* Is there a query projection of this id? */
+/* Is there a query projection of this id, or an inline one? */
 static bool
-is_query(int id)
+may_start(int id)
 {
 	bool		answer;
 
 	SPI_connect();
-	run_for("SELECT FROM evstore._projection WHERE id = $1 AND kind = 'query'", id, SPI_OK_SELECT);
+	run_for("SELECT FROM evstore._projection WHERE id = $1 AND (kind = 'query' OR mode = 'inline')", id, SPI_OK_SELECT);
 	answer = SPI_processed > 0;
 	SPI_finish();
 	return answer;
@@ -450,7 +569,8 @@ PG_FUNCTION_INFO_V1(evs_projection_arrives);
  * start by itself as soon as its row is there: until its read table and the
  * read table's key are restored, its batches fail and are retried. Nothing
  * tells when the tables that another one writes are complete, so it waits
- * for somebody to resume it.
+ * for somebody to resume it. An inline one needs no start: its trigger comes
+ * with the event table.
  */
 Datum
 evs_projection_arrives(PG_FUNCTION_ARGS)
@@ -470,10 +590,11 @@ evs_projection_arrives(PG_FUNCTION_ARGS)
 		return PointerGetDatum(trigger->tg_trigtuple);
 
 	evs_projection_note_change();
+	restored = true;
 	desc = RelationGetDescr(trigger->tg_relation);
 	paused_column = SPI_fnumber(desc, "paused");
 	if (paused_column <= 0 ||
-		is_query(DatumGetInt32(heap_getattr(trigger->tg_trigtuple, SPI_fnumber(desc, "projection"), desc, &isnull))))
+		may_start(DatumGetInt32(heap_getattr(trigger->tg_trigtuple, SPI_fnumber(desc, "projection"), desc, &isnull))))
 		return PointerGetDatum(trigger->tg_trigtuple);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, desc, 1,
 													 &paused_column, &paused, &isnull));

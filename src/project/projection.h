@@ -9,6 +9,7 @@
 #include "catalog/objectaccess.h"
 #include "fmgr.h"
 #include "nodes/nodes.h"
+#include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "utils/array.h"
 
@@ -34,6 +35,7 @@ typedef struct EvsProjection
 	int			id;
 	char	   *name;
 	EvsProjectionKind kind;
+	bool		is_inline;		/* applied by whoever appends */
 	Oid			owner;
 	Oid			event_table;
 	Oid			read_table;		/* InvalidOid if none was declared */
@@ -45,20 +47,25 @@ typedef struct EvsProjection
 	int			batch_size;		/* positions a batch spans at most */
 	EvsPolicy	on_error;
 	int			retries;		/* of an event that fails, before that is done */
+	bool		ordered;		/* right only in the order of all positions: cannot be inline */
 } EvsProjection;
 
 extern const EvsXactSubscriber evs_projection_xact;
 
 extern int	evs_projection_find(const char *name, Oid *owner);
 extern int	evs_projection_find_own(const char *name);
+extern int	evs_projection_find_mode(const char *name, Oid *inline_table);
 extern EvsProjection *evs_projection_load(int id);
 extern void evs_projection_insert(EvsProjection *projection, const char *select);
 extern void evs_projection_delete(const EvsProjection *projection);
 extern void evs_projection_pause(int id, bool paused);
 extern void evs_projection_note_change(void);
 extern bool evs_projection_changed_here(void);
+extern bool evs_projection_restored_here(void);
 extern int	evs_projection_own(FunctionCallInfo fcinfo, const char *function);
 extern void evs_projection_lock_view(const EvsProjection *projection, LOCKMODE mode);
+extern bool evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosition from, EvsPosition to);
+extern List *evs_projection_list_inline(Oid event_table);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
 extern char *evs_projection_select(const EvsProjection *projection);
 extern char *evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select);

@@ -23,6 +23,7 @@
 #include "parser/parsetree.h"
 #include "parser/parser.h"
 #include "project/aggregate.h"
+#include "project/collect.h"
 #include "project/check.h"
 #include "project/query.h"
 #include "utils/builtins.h"
@@ -124,6 +125,7 @@ typedef struct SelectList
 	List	   *columns;
 	List	   *combinations;	/* the SET list of the upsert */
 	List	   *auxiliary;		/* of ResTarget: columns to add */
+	bool		ordered;		/* some column collects values in the order of positions */
 } SelectList;
 
 /* The column "position" of an item of FROM. */
@@ -176,8 +178,11 @@ compile_select_list(const Query *query, const SelectStmt *select, const Var *pos
 		if (entry->ressortgroupref != 0)
 			list->keys = lappend(list->keys, column);
 		else
+		{
+			list->ordered = list->ordered || evs_collect_is_collector(castNode(Aggref, entry->expr));
 			evs_aggregate_compile(entry->resname, castNode(Aggref, entry->expr), position, target,
 								  &list->auxiliary, &list->combinations);
+		}
 	}
 	foreach(cell, list->auxiliary)
 		list->columns = lappend(list->columns,
@@ -248,6 +253,7 @@ compile(SelectStmt *select, const char *sql, const Query *query, Index event_ind
 	compiled->has_keys = list.keys != NIL;
 	compiled->columns = join(list.columns);
 	compiled->on_conflict = on_conflict(&list);
+	compiled->ordered = list.ordered;
 	return compiled;
 }
 

@@ -21,6 +21,7 @@ typedef struct EvsCompiledQuery
 	char	   *columns;		/* the same of all columns, in the order of "select" */
 	char	   *on_conflict;	/* how a batch's row and the read table's become one */
 	EvsState   *state;			/* the view over the table that all this makes, NULL if that is the read table */
+	bool		ordered;		/* only if batches come in the order of their positions */
 } EvsCompiledQuery;
 
 extern EvsCompiledQuery *evs_query_compile(const char *sql);

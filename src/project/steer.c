@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "project/failure.h"
+#include "project/mode.h"
 #include "project/steer.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -78,14 +79,32 @@ evs_steer_set(int projection, FunctionCallInfo fcinfo, int first)
 PG_FUNCTION_INFO_V1(evs_set_projection);
 PG_FUNCTION_INFO_V1(evs_retry_projection);
 
-/* evstore.set_projection(name, batch_size, on_error, retries, timeout, priority) */
+/* Have a projection applied by workers, or by whoever appends. Call inside SPI. */
+static void
+set_mode(int projection, const char *mode)
+{
+	if (evs_mode_parse(mode))
+	{
+		evs_mode_wait_until_near(projection);
+		evs_mode_enter_inline(projection);
+	}
+	else
+		evs_mode_leave_inline(projection);
+}
+
+/* evstore.set_projection(name, batch_size, on_error, retries, timeout, priority, mode) */
 Datum
 evs_set_projection(PG_FUNCTION_ARGS)
 {
+	int			projection;
+
 	if (PG_ARGISNULL(0))
 		PG_RETURN_VOID();
 	SPI_connect();
-	evs_steer_set(evs_projection_own(fcinfo, "evstore.set_projection()"), fcinfo, 1);
+	projection = evs_projection_own(fcinfo, "evstore.set_projection()");
+	evs_steer_set(projection, fcinfo, 1);
+	if (!PG_ARGISNULL(1 + SETTING_COUNT))
+		set_mode(projection, text_to_cstring(PG_GETARG_TEXT_PP(1 + SETTING_COUNT)));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

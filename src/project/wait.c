@@ -13,11 +13,17 @@
 #include "base/wakeup.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "project/batch.h"
 #include "project/progress.h"
 #include "project/projection.h"
+#include "storage/latch.h"
 #include "store/position.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+
+/* How often who waits for an event of an open transaction looks. */
+#define LOOK_AGAIN_MS 10
 
 PG_FUNCTION_INFO_V1(evs_wait_for);
 
@@ -46,17 +52,38 @@ check_can_come(EvsPosition position)
 				 errhint("Commit first, then wait.")));
 }
 
-/* The id of a projection that exists. */
-static int
-find_projection(const char *name)
+/*
+ * Wait until an inline projection over a table has applied a position. What is
+ * committed it has. Only an event of somebody's open transaction is waited for;
+ * nothing rings when that ends, so we look again.
+ */
+static EvsWaitResult
+wait_inline(Oid event_table, EvsPosition position, TimestampTz deadline)
 {
-	int			projection = evs_projection_find(name, NULL);
+	if (position <= evs_position_safe() || evs_batch_next_event(event_table, position - 1, NULL) == position)
+		return EVS_WAIT_APPLIED;
+	if (GetCurrentTimestamp() >= deadline)
+		return EVS_WAIT_TIMED_OUT;
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_AGAIN_MS,
+					 EVS_WAIT_EVENT("EvstoreWaitFor"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return EVS_WAIT_GONE;
+}
+
+/* Wait for a projection, which must exist, in the mode that it has now. */
+static EvsWaitResult
+wait_in_mode(const char *name, EvsPosition position, TimestampTz deadline)
+{
+	Oid			inline_table;
+	int			projection = evs_projection_find_mode(name, &inline_table);
 
 	if (projection == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("projection \"%s\" does not exist", name)));
-	return projection;
+	return OidIsValid(inline_table) ? wait_inline(inline_table, position, deadline) :
+		evs_progress_wait(projection, position, deadline);
 }
 
 /* evstore.wait_for(projection, position, timeout) */
@@ -83,9 +110,9 @@ evs_wait_for(PG_FUNCTION_ARGS)
 	/* After a restore, nobody has told the workers that there is something to do. */
 	evs_wakeup_ring_worker(evs_database_slot());
 
-	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time. */
+	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time, or switched. */
 	do
-		result = evs_progress_wait(find_projection(name), position, deadline);
+		result = wait_in_mode(name, position, deadline);
 	while (result == EVS_WAIT_GONE);
 	PG_RETURN_BOOL(result == EVS_WAIT_APPLIED);
 }

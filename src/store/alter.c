@@ -91,6 +91,23 @@ trigger_is_ours(const char *name)
 		 strcmp(name, EVS_TRIGGER_GUARD_ROW) == 0);
 }
 
+/* Is this the name of the trigger that applies inline projections? */
+static bool
+trigger_is_inline(const char *name)
+{
+	return name != NULL && strcmp(name, EVS_TRIGGER_INLINE) == 0;
+}
+
+/* Refuse a statement over a trigger of ours, by its name; others pass. */
+static void
+refuse_if_ours(const char *command, const char *trigger, Oid relid)
+{
+	if (trigger_is_ours(trigger))
+		evs_door_refuse(command, relid);
+	else if (trigger_is_inline(trigger) && evs_table_is_event_table(relid))
+		evs_door_refuse_inline(command, relid);
+}
+
 /* The table of a rule, InvalidOid if it is gone. */
 static Oid
 get_rule_relation(Oid rule)
@@ -158,6 +175,19 @@ get_parents(Oid relid)
 }
 
 /*
+ * Is a trigger that runs the function of inline projections not as the one that
+ * we make? Under another name or as another kind of trigger it would apply
+ * events twice, or not at all.
+ */
+static bool
+inline_trigger_is_wrong(const Trigger *trigger, bool altered)
+{
+	return !trigger_is_inline(trigger->tgname) || trigger->tgtype != (TRIGGER_TYPE_INSERT | TRIGGER_TYPE_AFTER) ||
+		trigger->tgnewtable == NULL || trigger->tgqual != NULL ||
+		(altered && trigger->tgenabled != TRIGGER_FIRES_ALWAYS);
+}
+
+/*
  * What a guarded table has lost, NULL if nothing. Of our triggers, only one
  * that was altered must fire always: a new one has yet to be told to.
  */
@@ -173,6 +203,11 @@ lost_promise(Relation rel, Oid altered_trigger)
 		bool		ours = trigger->tgfoid == catalog->insert_function ||
 			trigger->tgfoid == catalog->guard_function;
 
+		if (is_event_table && trigger->tgfoid == catalog->inline_function &&
+			inline_trigger_is_wrong(trigger, trigger->tgoid == altered_trigger))
+			return "ALTER TRIGGER";
+		if (is_event_table && trigger->tgfoid != catalog->inline_function && trigger_is_inline(trigger->tgname))
+			return "CREATE TRIGGER";
 		if (ours && trigger->tgoid == altered_trigger && trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
 			return "ALTER TABLE ... TRIGGER";
 		if (ours && trigger->tgoid == altered_trigger && !trigger_is_ours(trigger->tgname))
@@ -266,7 +301,8 @@ harmful_alteration(const AlterTableCmd *action, Oid relid)
 		case AT_DisableTrig:
 		case AT_EnableTrig:
 		case AT_EnableReplicaTrig:
-			return trigger_is_ours(action->name) ? "ALTER TABLE ... TRIGGER" : NULL;
+			return trigger_is_ours(action->name) ||
+				(trigger_is_inline(action->name) && evs_table_is_event_table(relid)) ? "ALTER TABLE ... TRIGGER" : NULL;
 		case AT_DisableTrigAll:
 		case AT_DisableTrigUser:
 		case AT_EnableTrigAll:
@@ -313,7 +349,9 @@ check_alter_table(const AlterTableStmt *statement)
 		AlterTableCmd *action = lfirst(cell);
 		const char *harm = guarded ? harmful_alteration(action, relid) : NULL;
 
-		if (harm)
+		if (harm && trigger_is_inline(action->name))
+			evs_door_refuse_inline(harm, relid);
+		else if (harm)
 			evs_door_refuse(harm, relid);
 		if (action->subtype == AT_AddInherit)
 			refuse_if_guarded("ALTER TABLE ... INHERIT", (RangeVar *) action->def);
@@ -330,8 +368,8 @@ check_create_trigger(const CreateTrigStmt *statement)
 
 	if (!evs_table_is_guarded(relid))
 		return;
-	if (statement->replace && trigger_is_ours(statement->trigname))
-		evs_door_refuse("CREATE OR REPLACE TRIGGER", relid);
+	if (statement->replace)
+		refuse_if_ours("CREATE OR REPLACE TRIGGER", statement->trigname, relid);
 	if (statement->row && (statement->timing & TRIGGER_TYPE_BEFORE) &&
 		(statement->events & TRIGGER_TYPE_INSERT) && evs_table_is_event_table(relid))
 		evs_door_refuse("CREATE TRIGGER ... BEFORE INSERT ... FOR EACH ROW", relid);
@@ -348,8 +386,8 @@ check_rename(const RenameStmt *statement)
 	relid = RangeVarGetRelid(statement->relation, NoLock, true);
 	if (statement->renameType == OBJECT_TRIGGER)
 	{
-		if (evs_table_is_guarded(relid) && trigger_is_ours(statement->subname))
-			evs_door_refuse("ALTER TRIGGER", relid);
+		if (evs_table_is_guarded(relid))
+			refuse_if_ours("ALTER TRIGGER", statement->subname, relid);
 	}
 	else if (evs_table_is_event_table(relid) &&
 			 evs_guard_has_column(relid, get_attnum(relid, statement->subname)))

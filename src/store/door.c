@@ -115,6 +115,24 @@ evs_door_refuse(const char *command, Oid relid)
 			 errhint("A superuser can set evstore.maintenance to change it all the same, on the record.")));
 }
 
+/* The same for a change of the trigger that applies inline projections. */
+void
+evs_door_refuse_inline(const char *command, Oid relid)
+{
+	const char *target = evs_door_target_name(relid);
+
+	if (evs_door_is_open())
+	{
+		note(command, target);
+		return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_EVS_APPEND_ONLY),
+			 errmsg("cannot execute %s on trigger \"%s\" of event table %s", command, EVS_TRIGGER_INLINE, target),
+			 errdetail("Inline projections would miss events."),
+			 errhint("Use evstore.set_projection(name, mode => 'async') to have workers apply a projection.")));
+}
+
 /* Write what was noted into evstore.maintenance_log. */
 void
 evs_door_write_log(void)

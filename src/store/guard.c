@@ -209,6 +209,8 @@ check_trigger_drop(Oid trigger)
 
 		if (form->tgfoid == catalog->insert_function || form->tgfoid == catalog->guard_function)
 			evs_door_refuse("DROP TRIGGER", form->tgrelid);
+		else if (form->tgfoid == catalog->inline_function && evs_table_is_event_table(form->tgrelid))
+			evs_door_refuse_inline("DROP TRIGGER", form->tgrelid);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -281,7 +283,8 @@ check_own_object(Oid class, Oid object)
 	ours = (class == NamespaceRelationId && object == catalog->schema) ||
 		(class == RelationRelationId && object == catalog->position_sequence) ||
 		(class == TypeRelationId && (object == catalog->event_type || object == catalog->new_event_type)) ||
-		(class == ProcedureRelationId && (object == catalog->insert_function || object == catalog->guard_function));
+		(class == ProcedureRelationId && (object == catalog->insert_function || object == catalog->guard_function ||
+											  object == catalog->inline_function));
 	if (ours)
 		ereport(ERROR,
 				(errcode(ERRCODE_EVS_APPEND_ONLY),

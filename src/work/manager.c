@@ -91,7 +91,7 @@ read_projections(void)
 	if (SPI_execute("SELECT p.id, p.event_table::oid, c.\"position\", c.failures, c.failed_at, c.failed_position,"
 					" c.given_up, c.parked, p.priority, ceil(1000 * extract(epoch FROM p.timeout))::integer"
 					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
-					" WHERE NOT c.paused AND NOT c.stopped",
+					" WHERE NOT c.paused AND NOT c.stopped AND p.mode = 'async'",
 					true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the projections");
 	count = SPI_processed;

@@ -222,8 +222,6 @@ SELECT evstore.create_projection('p');
 \echo :SQLSTATE
 SELECT evstore.create_projection('p', query => :query, statement => 'INSERT INTO country SELECT stream FROM new_events');
 \echo :SQLSTATE
-SELECT evstore.create_projection('p', query => :query, mode => 'inline');
-\echo :SQLSTATE
 SELECT evstore.create_projection('p', query => :query, mode => 'sometimes');
 \echo :SQLSTATE
 SELECT evstore.create_projection('p', query => :query, mode => NULL);

@@ -1,0 +1,15 @@
+/*
+ * mode.h
+ *		Who applies a projection: workers, or whoever appends.
+ */
+#ifndef EVSTORE_MODE_H
+#define EVSTORE_MODE_H
+
+extern bool evs_mode_parse(const char *mode);
+extern bool evs_mode_lock(int projection, bool wait);
+extern void evs_mode_enter_inline(int projection);
+extern void evs_mode_leave_inline(int projection);
+extern void evs_mode_wait_until_near(int projection);
+extern void evs_mode_tidy(Oid event_table);
+
+#endif							/* EVSTORE_MODE_H */

@@ -1,0 +1,256 @@
+# Inline projections: switched back and forth while several sessions append in
+# every way, they lose and repeat nothing; nor do they across crashes, dumps and
+# promotions.  Three kinds: sales (query), ledger (statement; its table has no
+# key, so an event applied twice stands there twice), tally (handler; a number
+# for each stream, which it compares with the version of the event).
+
+use strict;
+use warnings;
+use FindBin;
+use lib $FindBin::RealBin;
+use EvstoreTest;
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = start_node(
+	'main',
+	streaming => 1,
+	conf => q{
+restart_after_crash = on
+log_statement = none
+max_worker_processes = 16
+max_prepared_transactions = 5
+deadlock_timeout = 100ms
+});
+my $db = 'postgres';
+make_store($node, $db, batch_size => 500);
+$node->safe_psql(
+	$db, q{
+	CREATE TABLE tally (stream text PRIMARY KEY, events bigint NOT NULL);
+	CREATE FUNCTION tally(e evstore.event) RETURNS void LANGUAGE plpgsql AS $$
+	DECLARE
+		n bigint;
+	BEGIN
+		INSERT INTO tally VALUES (e.stream, 1)
+		ON CONFLICT (stream) DO UPDATE SET events = tally.events + 1 RETURNING events INTO n;
+		IF n <> e.version THEN
+			RAISE EXCEPTION 'version % of stream % came as number %', e.version, e.stream, n;
+		END IF;
+	END $$;
+	SELECT evstore.create_projection('tally', handler => 'tally', read_table => 'tally', batch_size => 50);
+	SELECT evstore.create_event_table('other');
+	CREATE FUNCTION say(n integer) RETURNS jsonb LANGUAGE sql AS
+		$$SELECT jsonb_build_object('region', 'region ' || n % 3, 'amount', n)$$});
+
+my @projections = ('sales', 'ledger', 'tally');
+
+# Every read table is what the query over the whole log gives, none of the projections has failed.
+sub is_right
+{
+	my ($where, $test_name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	follows($where, $db, "$test_name: sales and ledger");
+	is( $where->safe_psql(
+			$db, q{
+		SELECT evstore.wait_for('tally');
+		SELECT count(*) FROM tally FULL JOIN (SELECT stream, count(*) AS n FROM events GROUP BY stream) e USING (stream)
+		WHERE events IS DISTINCT FROM n}),
+		"t\n0", "$test_name: tally");
+	return;
+}
+
+# Ways to append, of several events, in orders of their regions that differ; some are rolled back.
+my %scripts = (
+	one => q{SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));},
+	many => q{SELECT evstore.append('sale-' || :n % 20, (SELECT array_agg(('Sold', say(:n + i), NULL, NULL, NULL)::evstore.new_event)
+		FROM generate_series(1, 1 + :n % 7) i));},
+	insert => q{INSERT INTO events (stream, type, data) SELECT 'sale-' || i % 20, 'Sold', say(i) FROM generate_series(:n, :n + 5) i ORDER BY i % 20;},
+	rollback => qq{BEGIN;
+		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
+		SAVEPOINT s;
+		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
+		ROLLBACK TO s;
+		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
+		SELECT evstore.append('other', 'T', '{}', event_table => 'other');\n},
+	other => q{BEGIN;
+		SELECT evstore.append('other-' || :n, 'T', '{}', event_table => 'other');
+		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
+		COMMIT;});
+$scripts{abort} = $scripts{rollback} . 'ROLLBACK;';
+$scripts{rollback} .= 'COMMIT;';
+my @files;
+for my $name (sort keys %scripts)
+{
+	my $file = $node->basedir . "/$name.sql";
+	append_to_file($file, "\\set n random(1, 1000)\n$scripts{$name}\n");
+	push @files, '-f', $file;
+}
+my $load_number = 0;
+
+# Start sessions that append; retries are pgbench's business, as deadlocks are an application's.
+sub start_load
+{
+	my ($clients) = @_;
+	my $load = { out => '', err => '' };
+
+	$load->{run} = IPC::Run::start(
+		[
+			'pgbench', '-n', '-c', $clients, '-R', '150', '--max-tries=100', '-T', $PostgreSQL::Test::Utils::timeout_default,
+			@files, $node->connstr($db)
+		],
+		'>', \$load->{out}, '2>', \$load->{err});
+	return $load;
+}
+
+# Wait until the load has added so many events.
+sub wait_for_events
+{
+	my ($n) = @_;
+	my $before = $node->safe_psql($db, 'SELECT count(*) FROM events');
+
+	$node->poll_query_until($db, "SELECT count(*) >= $before + $n FROM events") or die "no events came\n";
+	return;
+}
+
+sub switch
+{
+	my ($name, $mode) = @_;
+	return $node->psql($db, "SELECT evstore.set_projection('$name', mode => '$mode')");
+}
+
+sell($node, $db, 30);
+is_right($node, 'at first, with workers');
+
+# 1. Back and forth under load.
+my $load = start_load(4);
+my %mode = map { $_ => 'async' } @projections;
+my $switched = 0;
+for my $round (1 .. 12)
+{
+	wait_for_events(40);
+	for my $name (@projections)
+	{
+		# each in a rhythm of its own, so that every mixture of modes comes
+		next if $round % 2 == 0 && $name eq 'ledger';
+		next if $round % 3 == 0 && $name eq 'tally';
+		my $mode = $mode{$name} eq 'async' ? 'inline' : 'async';
+		my ($rc, undef, $err) = switch($name, $mode);
+		is($err // '', '', "round $round: $name becomes $mode");
+		$mode{$name} = $mode;
+		$switched++;
+	}
+}
+# one that flips as fast as it can
+for my $round (1 .. 20)
+{
+	switch('sales', $mode{sales} = $round % 2 ? 'inline' : 'async');
+}
+# one that is declared inline, and one that is dropped, meanwhile
+$node->safe_psql(
+	$db, q{
+	SELECT evstore.create_projection('types', mode => 'inline', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')});
+wait_for_events(100);
+$load->{run}->kill_kill;
+unlike($load->{err}, qr/aborted/, 'no session of the load was aborted');
+is_right($node, "after $switched switches");
+is( $node->safe_psql($db, 'SELECT count(*) FROM (SELECT type, count(*) FROM events GROUP BY type EXCEPT TABLE types) d'),
+	'0', 'one declared inline under load is right');
+is($node->safe_psql($db, 'SELECT count(*) FROM evstore.projections WHERE failures > 0'), '0', 'none has failed');
+$node->safe_psql($db, q{SELECT evstore.drop_projection('types')});
+
+# 2. While a transaction that has appended elsewhere holds the safe position below.
+switch($_, 'async') for @projections;
+is_right($node, 'all async again');
+for my $way ([ 'async', 'inline' ], [ 'inline', 'async' ])
+{
+	my ($from, $to) = @$way;
+	my $open = $node->background_psql($db);
+
+	$open->query_safe(q{BEGIN; SELECT evstore.append('other', 'T', '{}', event_table => 'other')});
+	sell($node, $db, 10);
+	switch($_, $to) for @projections;
+	sell($node, $db, 10);
+	$open->query_safe('COMMIT');
+	$open->quit;
+	is_right($node, "from $from to $to above the safe position");
+}
+
+# 3. A prepared transaction is waited for, and its events are counted once.
+$node->safe_psql($db, q{BEGIN; SELECT sell(3); PREPARE TRANSACTION 'p'});
+fails_with($node, $db, q{SET lock_timeout = '50ms'; SELECT evstore.set_projection('sales', mode => 'inline')},
+	'55P03', 'a switch waits for a prepared transaction');
+$node->safe_psql($db, q{COMMIT PREPARED 'p'});
+switch('sales', 'inline');
+is_right($node, 'after a prepared transaction');
+
+# 4. A crash while sessions append inline.
+switch($_, 'inline') for @projections;
+is($node->safe_psql($db, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live'}), '3', 'all are inline');
+$load = start_load(4);
+wait_for_events(200);
+kill_server($node);
+$load->{run}->kill_kill;
+$node->start;
+is_right($node, 'after a crash');
+sell($node, $db, 20);
+is_right($node, 'after a crash, with more events');
+# 5. A session that appends is killed.
+$load = start_load(4);
+wait_for_events(50);
+my $session = $node->safe_psql($db, q{SELECT min(pid) FROM pg_stat_activity WHERE query LIKE '%sale-%' AND pid <> pg_backend_pid()});
+kill 9, $session;
+$node->wait_for_log(qr/PID $session\) was terminated by signal 9/);
+$load->{run}->kill_kill;
+$node->poll_query_until($db, 'SELECT true');
+is_right($node, 'after a session was killed');
+
+# 6. Dumped and restored: as one archive, and the schema first.
+my $dump = $node->basedir . '/dump';
+$node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, $db ], 'pg_dump');
+for my $restored ('whole', 'parts')
+{
+	$node->safe_psql($db, "CREATE DATABASE $restored");
+	if ($restored eq 'whole')
+	{
+		$node->command_ok([ 'pg_restore', '-j2', '-d', $restored, $dump ], 'pg_restore');
+	}
+	else
+	{
+		$node->command_ok([ 'pg_restore', '--schema-only', '-d', $restored, $dump ], 'pg_restore of the schema');
+		$node->command_ok([ 'pg_restore', '--data-only', '--single-transaction', '-d', $restored, $dump ],
+			'pg_restore of the data');
+	}
+	is( $node->safe_psql(
+			$restored, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live';
+		SELECT count(*) FROM pg_trigger WHERE tgrelid = 'events'::regclass AND tgname = 'evstore_inline' AND tgenabled = 'A'}),
+		"3\n1", "$restored: the projections are inline");
+	$db = $restored;
+	is_right($node, "restored $restored");
+	sell($node, $restored, 30);
+	is_right($node, "restored $restored, with more events");
+	switch($_, 'async') for @projections;
+	sell($node, $restored, 30);
+	is_right($node, "restored $restored, and async");
+	$db = 'postgres';
+}
+
+# 7. A standby has the read tables as they are, and goes on when it is promoted.
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+sell($node, $db, 20);
+$node->wait_for_catchup($standby);
+my $tables = q{SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM sales t; SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM ledger t};
+is($standby->safe_psql($db, $tables), $node->safe_psql($db, $tables), 'the standby has the read tables');
+is($standby->safe_psql($db, q{SELECT count(*), count("position") FROM evstore.projections WHERE mode = 'inline'}),
+	'3|0', 'the standby shows what it knows');
+kill_server($node);
+$standby->promote;
+sell($standby, $db, 20);
+is_right($standby, 'promoted');
+
+done_testing();
