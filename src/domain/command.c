@@ -269,7 +269,7 @@ evs_drop_command(PG_FUNCTION_ARGS)
 	id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	evs_definition_check_owner(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)),
 							   "command", name);
-	evs_definition_run(psprintf("DROP VIEW IF EXISTS evstore._decide_%d", id), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	evs_definition_drop_view(psprintf("_decide_%d", id));
 	evs_definition_run("DELETE FROM evstore._command WHERE event_table::oid = $1 AND category = $2 AND name = $3",
 					   lengthof(types), types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();

@@ -260,9 +260,11 @@ evs_drop_aggregate(PG_FUNCTION_ARGS)
 	SPI_connect();
 	id = own_aggregate(fcinfo, "evstore.drop_aggregate()", &snapshots);
 	values[0] = Int32GetDatum(id);
-	if (snapshots && SPI_execute(psprintf("SELECT evstore.drop_projection('_snapshots_%d')", id), false, 0) != SPI_OK_SELECT)
+	/* Somebody may have dropped the projection, and the function with CASCADE. */
+	if (snapshots && SPI_execute(psprintf("SELECT evstore.drop_projection(name) FROM evstore.projections"
+										  " WHERE name OPERATOR(pg_catalog.=) '_snapshots_%d'", id), false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not drop the projection of snapshots");
-	evs_definition_run(psprintf("DROP VIEW IF EXISTS evstore._apply_%d", id), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	evs_definition_drop_view(psprintf("_apply_%d", id));
 	evs_definition_run("DELETE FROM evstore._aggregate WHERE id = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 	PG_RETURN_VOID();

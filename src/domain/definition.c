@@ -191,6 +191,14 @@ evs_definition_run(const char *sql, int count, Oid *types, Datum *values, const 
 	evs_owner_end(&frame);
 }
 
+/* Drop a view of ours, which may have gone with the function that it calls. Call inside SPI. */
+void
+evs_definition_drop_view(const char *view)
+{
+	if (OidIsValid(get_relname_relid(view, evs_catalog()->schema)))
+		evs_definition_run(psprintf("DROP VIEW evstore.%s", view), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+}
+
 /* A text argument that must not be null; "name" says which. */
 char *
 evs_definition_text(FunctionCallInfo fcinfo, int argument, const char *name)

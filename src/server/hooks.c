@@ -8,6 +8,7 @@
 #include "evstore.h"
 
 #include "catalog/objectaccess.h"
+#include "domain/dependent.h"
 #include "executor/executor.h"
 #include "project/projection.h"
 #include "server/hooks.h"
@@ -40,6 +41,7 @@ on_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, 
 	if (prev_object_access)
 		prev_object_access(access, classId, objectId, subId, arg);
 	evs_guard_check_object(access, classId, objectId, subId, arg);
+	evs_dependent_check_object(access, classId, objectId, subId);
 	evs_projection_check_object(access, classId, objectId, subId);
 	evs_lifecycle_note_object(access, classId, objectId);
 }
@@ -51,6 +53,7 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 				   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
 	evs_alter_check_utility(pstmt->utilityStmt);
+	evs_dependent_check_utility(pstmt->utilityStmt);
 	evs_projection_check_utility(pstmt->utilityStmt);
 	evs_lifecycle_before_utility(pstmt->utilityStmt);
 

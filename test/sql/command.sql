@@ -173,11 +173,20 @@ RESET ROLE;
 REVOKE EXECUTE ON FUNCTION who(jsonb, jsonb) FROM PUBLIC;
 SELECT (events[1]).data FROM evstore.execute('account-1', 'who');
 
+-- An event table stays while anything is declared for it, and takes with it what is remembered of commands.
+SELECT count(*) FROM evstore._command_without_events;
+SET evstore.maintenance = on;
+SELECT evstore.drop_event_table('events');
+\set VERBOSITY default
+SELECT evstore.drop_command(name, category) FROM evstore.commands WHERE name <> 'open' ORDER BY name \g /dev/null
+DROP TABLE events;
+RESET evstore.maintenance;
 SELECT evstore.drop_command(name, category) FROM evstore.commands ORDER BY name \g /dev/null
 SELECT evstore.drop_aggregate(category) FROM evstore.aggregates ORDER BY category \g /dev/null
 SET evstore.maintenance = on;
 SELECT evstore.drop_event_table('events');
 RESET evstore.maintenance;
+SELECT count(*) FROM evstore._command_without_events;
 SET client_min_messages = warning;
 DROP SCHEMA regress_command CASCADE;
 DROP ROLE regress_command_owner, regress_command_user;

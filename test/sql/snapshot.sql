@@ -101,6 +101,17 @@ SELECT stream, version, state FROM evstore._snapshot WHERE stream LIKE 'null%';
 SELECT state, version FROM evstore.load('null-1');
 
 SELECT category, snapshot_every, snapshots FROM evstore.aggregates ORDER BY category;
+-- An event table is dropped after its aggregates; they go although others have dropped what is theirs.
+SET client_min_messages = warning;
+SET evstore.maintenance = on;
+SELECT evstore.drop_event_table('events');
+RESET search_path;
+DROP SCHEMA regress_snapshot CASCADE;
+SET search_path = regress_snapshot;
+RESET evstore.maintenance;
+SELECT evstore.drop_projection(name) FROM evstore.projections WHERE name LIKE '\_snapshots\_%' ORDER BY name LIMIT 1 \g /dev/null
+DROP FUNCTION always_null(text, evstore.event) CASCADE;
+RESET client_min_messages;
 SELECT evstore.drop_aggregate(category) FROM evstore.aggregates ORDER BY category;
 SELECT count(*) FROM evstore._snapshot;
 SELECT count(*) FROM evstore.projections;
