@@ -12,6 +12,11 @@ CREATE VIEW window_on_events AS SELECT * FROM events;
 SELECT version FROM evstore.append('order-1', 'OrderPlaced', '{"total": 10}');
 SELECT evstore.create_projection('regress_unprivileged', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
 SELECT evstore.wait_for('regress_unprivileged');
+CREATE FUNCTION fold(state jsonb, e evstore.event) RETURNS jsonb LANGUAGE sql AS 'SELECT e.data';
+CREATE FUNCTION pay(state jsonb, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
+	$$SELECT 'Paid', '{}'::jsonb, NULL::jsonb, NULL::uuid, NULL::text[]$$;
+SELECT evstore.create_aggregate('order', 'fold', snapshot_every => 100);
+SELECT evstore.create_command('pay', 'order', 'pay');
 
 -- One case, or more, a function: what it gives to somebody without rights.
 CREATE TABLE trial (function regprocedure, call text);
@@ -58,6 +63,17 @@ INSERT INTO trial VALUES
 	('evstore.replay_parked(text,text)', $$evstore.replay_parked('regress_unprivileged', 'order-1')$$),
 	('evstore.explain_projection(text)', $$evstore.explain_projection('regress_unprivileged')$$),
 	('evstore.wait_for(text,bigint,interval)', $$evstore.wait_for('regress_unprivileged')$$),
+	('evstore.create_aggregate(text,text,text,integer,regclass)', $$evstore.create_aggregate('mine', 'regress_unprivileged.fold')$$),
+	('evstore.drop_aggregate(text,regclass)', $$evstore.drop_aggregate('order')$$),
+	('evstore.drop_snapshots(text,regclass)', $$evstore.drop_snapshots('order')$$),
+	('evstore.load(text,bigint,timestamp with time zone,regclass)', $$evstore.load('order-1')$$),
+	('evstore.load(text,bigint,timestamp with time zone,regclass)', $$evstore.load('other-1')$$),
+	('evstore.load_as(anyelement,text,bigint,timestamp with time zone,regclass)', $$evstore.load_as(NULL::jsonb, 'order-1')$$),
+	('evstore.create_command(text,text,text,regclass)', $$evstore.create_command('mine', 'order', 'regress_unprivileged.pay')$$),
+	('evstore.drop_command(text,text,regclass)', $$evstore.drop_command('pay', 'order')$$),
+	('evstore.execute(text,text,jsonb,uuid,bigint,integer,regclass)', $$evstore.execute('order-1', 'pay')$$),
+	('evstore.execute(text,text,jsonb,uuid,bigint,integer,regclass)',
+		$$evstore.execute('order-1', 'pay', command_id => '00000000-0000-0000-0000-000000000001')$$),
 	('evstore.first(anyelement,bigint)', $$evstore.first('a'::text, 1)$$),
 	('evstore.last(anyelement,bigint)', $$evstore.last('a'::text, 1)$$),
 	-- private, but open to all
@@ -97,6 +113,7 @@ INSERT INTO trial VALUES
 	('evstore._bounded(anyelement,text)', $$evstore._bounded(NULL::text, 'x')$$),
 	('evstore._batch_from()', $$evstore._batch_from()$$),
 	('evstore._batch_to()', $$evstore._batch_to()$$),
+	('evstore._take_snapshot(text,regclass)', $$evstore._take_snapshot('order-1', 'events')$$),
 	('evstore._insert()', $$evstore._insert()$$),
 	('evstore._guard()', $$evstore._guard()$$),
 	('evstore._inline()', $$evstore._inline()$$),
@@ -134,9 +151,10 @@ SELECT call, call(call) AS outcome FROM trial;
 -- Each argument by turns takes each value of its kind, the others being ordinary.
 CREATE TABLE sample (type regtype, value text);
 INSERT INTO sample SELECT type, unnest(sample.values) FROM (VALUES
-	('text'::regtype, ARRAY['order-1', NULL, '', '-', 'regress_unprivileged', repeat('x', 3000), '"', 'a.b.c.d', 'pg_catalog.pg_class']),
+	('text'::regtype, ARRAY['order-1', NULL, '', '-', 'regress_unprivileged', 'order', 'fold', 'pay', repeat('x', 3000), '"', 'a.b.c.d', 'pg_catalog.pg_class']),
 	('bigint', ARRAY['1', NULL, '0', '-1', '9223372036854775807', '-9223372036854775808']),
 	('integer', ARRAY['1', NULL, '0', '-1', '2147483647', '-2147483648']),
+	('timestamptz', ARRAY['2026-01-01', NULL, 'infinity', '-infinity']),
 	('regclass', ARRAY['regress_unprivileged.events', NULL, '0', '4294967295', 'regress_unprivileged.plain', 'regress_unprivileged.window_on_events',
 		'regress_unprivileged.events_pkey', 'evstore.position_sequence', 'pg_catalog.pg_authid', 'evstore._projection', 'evstore.event']),
 	('jsonb', ARRAY['{}', NULL, 'null', '[]', '[null]', '[{"type": "T", "data": {}, "tags": [1]}]', '0',
@@ -176,6 +194,8 @@ SELECT type, n FROM regress_unprivileged;
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
 SELECT evstore.drop_projection('regress_unprivileged');
+SELECT evstore.drop_command('pay', 'order');
+SELECT evstore.drop_aggregate('order');
 RESET search_path;
 DROP SCHEMA regress_unprivileged CASCADE;
 DROP ROLE regress_anybody;
