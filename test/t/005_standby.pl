@@ -27,12 +27,22 @@ my $open = $primary->background_psql('postgres');
 my $handed_out =
   $open->query_safe(q{BEGIN; SELECT "position" FROM evstore.append('open', 'Sold', '{}')});
 my $committed = sell($primary, 'postgres', 3);
+$primary->safe_psql(
+	'postgres', q{
+	CREATE FUNCTION total(state numeric, e evstore.event) RETURNS numeric LANGUAGE sql AS
+		$$SELECT state + (e.data->>'amount')::numeric$$;
+	CREATE FUNCTION sell_one(state numeric, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
+		$$SELECT 'Sold', command, NULL::jsonb, NULL::uuid, NULL::text[]$$;
+	SELECT evstore.create_aggregate('sale', 'total', '0', snapshot_every => 5);
+	SELECT evstore.create_command('sell', 'sale', 'sell_one');});
 $primary->wait_for_catchup($standby);
 
 my %refused = (
 	'append' => q{SELECT evstore.append('a', 'T', '{}')},
 	'append of many events' => q{SELECT evstore.append('a', evstore.events('[{"type": "T", "data": {}}]'))},
 	'INSERT' => q{INSERT INTO events (stream, type, data) VALUES ('a', 'T', '{}')},
+	'execute' => q{SELECT evstore.execute('sale-1', 'sell', '{"amount": 1}')},
+	'create_aggregate' => q{SELECT evstore.create_aggregate('other', 'total')},
 	'create_event_table' => q{SELECT evstore.create_event_table('more')},
 	'create_projection' => q{SELECT evstore.create_projection('p', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')},
 	'drop_projection' => q{SELECT evstore.drop_projection('sales')});
@@ -47,10 +57,14 @@ is( $standby->safe_psql('postgres', q{
 		SELECT count(*), min(version), max(version), evstore.stream_version('sale-1')
 		FROM evstore.read_stream('sale-1')}),
 	'7|1|7|7', 'on the standby a stream can be read');
+is( $standby->safe_psql('postgres', q{
+		SELECT state::numeric = (SELECT sum((data->>'amount')::numeric) FROM events WHERE stream = 'sale-1'), version
+		FROM evstore.load('sale-1')}),
+	't|7', 'on the standby a state can be loaded');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM sales'),
 	'3', 'on the standby the read tables can be selected');
 is($standby->safe_psql('postgres', 'SELECT count(*), count("position"), count(head) FROM evstore.projections'),
-	'2|2|0', 'on the standby the status view shows what is known there');
+	'3|3|0', 'on the standby the status view shows what is known there');
 is($standby->safe_psql('postgres', process_count('worker')),
 	'0', 'on the standby no worker runs');
 
