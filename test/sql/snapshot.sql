@@ -19,7 +19,7 @@ BEGIN
 	RETURN jsonb_build_object('events', (state->>'events')::integer + 1, 'last', e.version, 'type', e.type);
 END $$;
 SELECT evstore.create_aggregate('counter', 'count_up', '{"events": 0}', snapshot_every => 10);
-SELECT regexp_replace(name, '[0-9]+', 'N') AS name, kind FROM evstore.projections;
+SELECT regexp_replace(name, '[0-9]+', 'N') AS name, kind, state <> 'failing' AS well FROM evstore.projections;
 CREATE PROCEDURE wait_all() LANGUAGE plpgsql AS $$
 BEGIN
 	IF NOT (SELECT bool_and(evstore.wait_for(name)) FROM evstore.projections) THEN
