@@ -79,18 +79,20 @@ batch_end(const EvsProjection *projection, const EvsClaim *claim, EvsPosition fr
 {
 	TimestampTz recorded_at;
 	EvsPosition next = evs_batch_next_event(projection->event_table, from, &recorded_at);
-	EvsPosition span = projection->batch_size;
+	EvsPosition end = safe - from <= projection->batch_size ? safe : from + projection->batch_size;
 
 	*first = 0;
 	if (next == 0 || next > safe)
 		return safe;
+	if (next > end)
+		return next - 1;
+	*first = next;
 	if (claim->span != 0)
-		span = Min(span, claim->span);
+		end = Min(end, next - 1 + claim->span);
 	/* Half of what is known to fail: so the one event is found that does. */
 	if (claim->suspect >= next)
-		span = Min(span, Max((claim->suspect - next + 1) / 2, 1));
-	*first = next;
-	return safe - next < span ? safe : next - 1 + span;
+		end = Min(end, next - 1 + Max((claim->suspect - next + 1) / 2, 1));
+	return end;
 }
 
 /* Another batch is about to be applied: forget how the last one ended. */
@@ -146,12 +148,12 @@ lock_checkpoint(const EvsProjection *projection, const EvsReach *reach)
 
 /* Apply the events of a batch, known to be those that fail if they do. Says whether anything can have changed. */
 static bool
-apply_events(EvsApplied *applied, EvsPosition first, EvsPosition to)
+apply_events(EvsApplied *applied, EvsPosition from, EvsPosition first, EvsPosition to)
 {
 	bool		changed;
 
 	attempt = (EvsAttempt) {first, to};
-	changed = evs_apply_events(applied, (EvsBounds) {first - 1, to});
+	changed = evs_apply_events(applied, (EvsBounds) {from, to});
 	attempt = (EvsAttempt) {0, 0};
 	return changed;
 }
@@ -205,7 +207,7 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 			fail_overtaken(projection, reach);
 		reach->checkpoint = to;
 	}
-	else if ((!*empty && apply_events(applied, first, to)) || reach->failing ||
+	else if ((!*empty && apply_events(applied, reach->position, first, to)) || reach->failing ||
 			 to - reach->checkpoint >= MOVE_UNCHANGED)
 	{
 		if (!evs_checkpoint_move(projection->id, reach->checkpoint, to))
