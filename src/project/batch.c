@@ -176,7 +176,8 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 {
 	EvsApplied *applied;
 	EvsProjection *projection;
-	EvsParkedEvent held = {0};
+	EvsParked  *parked = NULL;
+	EvsPosition held = 0;
 	EvsPosition first;
 	EvsPosition to;
 
@@ -199,16 +200,24 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 
 	to = batch_end(projection, claim, reach->position, safe, &first);
 	*empty = first == 0;
-	if (reach->parked > 0 && first != 0 && evs_park_find(projection, reach->parked, to, &held))
-		to = held.position == first ? first : held.position - 1;
-	if (held.position == to)
+	if (reach->parked > 0 && first != 0)
 	{
-		if (!evs_park_hold(projection->id, &held, reach->checkpoint))
-			fail_overtaken(projection, reach);
-		reach->checkpoint = to;
+		parked = evs_park_load(projection, reach->parked);
+		held = evs_park_next(projection, parked, to);
 	}
-	else if ((!*empty && apply_events(applied, reach->position, first, to)) || reach->failing ||
-			 to - reach->checkpoint >= MOVE_UNCHANGED)
+	if (held != 0 && held == first)
+	{
+		to = evs_park_hold(projection, parked, reach->checkpoint, first, to);
+		if (to == 0)
+			fail_overtaken(projection, reach);
+		reach->checkpoint = reach->position = to;
+		return true;
+	}
+	/* What is held back begins the next batch. */
+	if (held != 0)
+		to = held - 1;
+	if ((!*empty && apply_events(applied, reach->position, first, to)) || reach->failing ||
+		to - reach->checkpoint >= MOVE_UNCHANGED)
 	{
 		if (!evs_checkpoint_move(projection->id, reach->checkpoint, to))
 			fail_overtaken(projection, reach);

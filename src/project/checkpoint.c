@@ -49,9 +49,9 @@ static const struct
 	[PLAN_MOVE] = {"UPDATE evstore._checkpoint SET \"position\" = $3, applied_at = pg_catalog.clock_timestamp(),"
 		" given_up = 0, " NO_FAILURE " WHERE projection = $1 AND \"position\" = $2" AT_WORK,
 	3, {INT4OID, INT8OID, INT8OID}},
-	[PLAN_PASS] = {"UPDATE evstore._checkpoint SET \"position\" = $3, skipped = skipped + 1, " NO_FAILURE
+	[PLAN_PASS] = {"UPDATE evstore._checkpoint SET \"position\" = $3, skipped = skipped + $4, " NO_FAILURE
 		" WHERE projection = $1 AND \"position\" = $2" AT_WORK,
-	3, {INT4OID, INT8OID, INT8OID}},
+	4, {INT4OID, INT8OID, INT8OID, INT4OID}},
 	[PLAN_GIVE_UP] = {"UPDATE evstore._checkpoint SET \"position\" = $3, given_up = given_up + 1,"
 		" skipped = skipped + 1, parked = parked + $4, " NO_FAILURE
 		" WHERE projection = $1 AND \"position\" = $2" AT_WORK,
@@ -110,11 +110,11 @@ evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to)
 	return run(PLAN_MOVE, values, SPI_OK_UPDATE);
 }
 
-/* The same, past an event that is held back instead of being applied. */
+/* The same, past events that are held back instead of being applied. */
 bool
-evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to)
+evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to, int events)
 {
-	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(from), Int64GetDatum(to)};
+	Datum		values[] = {Int32GetDatum(projection), Int64GetDatum(from), Int64GetDatum(to), Int32GetDatum(events)};
 
 	return run(PLAN_PASS, values, SPI_OK_UPDATE);
 }

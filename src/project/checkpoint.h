@@ -12,7 +12,7 @@
 #define EVS_INLINE_CHECKPOINT_SQL "9223372036854775807"
 
 extern bool evs_checkpoint_move(int projection, EvsPosition from, EvsPosition to);
-extern bool evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to);
+extern bool evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to, int events);
 extern bool evs_checkpoint_give_up(int projection, EvsPosition from, EvsPosition event, bool park);
 extern void evs_checkpoint_stop(int projection, const char *message);
 extern bool evs_checkpoint_read(int projection, EvsReach *reach);

@@ -29,91 +29,93 @@
 #include "project/park.h"
 #include "store/table.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
-/* An open event table that single events are looked for in, by one of its indexes. */
+/* So many events are held back in one batch at most. */
+#define MOST_HELD 1000
+
+/* What is kept of an event that is passed. */
+typedef struct PassedEvent
+{
+	EvsPosition position;
+	EvsVersion	version;		/* 0 if it has no stream */
+	Datum		stream;			/* text; nothing if it has no stream */
+	Datum		type;			/* text */
+} PassedEvent;
+
+typedef struct ParkedStream
+{
+	text	   *name;
+	EvsVersion	version;		/* all up to here have been passed */
+	bool		moved;			/* in this batch */
+} ParkedStream;
+
+struct EvsParked
+{
+	int			count;
+	ParkedStream streams[FLEXIBLE_ARRAY_MEMBER];
+};
+
+/* An open event table, and an index of it by which events are looked for. */
 typedef struct Search
 {
 	Relation	rel;
 	Relation	index;
 	TupleTableSlot *slot;
 	Snapshot	snapshot;
+	IndexScanDesc scan;
 } Search;
 
-/* Open a table to look for events by position, or by stream and version. */
+/* Begin to look for events by so many keys, on position, or on stream and version. */
 static void
-search_begin(Search *search, Oid event_table, bool by_stream)
+search_begin(Search *search, Oid event_table, int keys)
 {
 	EvsTable   *table = evs_table_open(event_table, AccessShareLock, &search->rel);
 
-	search->index = index_open(by_stream ? table->version_index : table->position_index, AccessShareLock);
+	search->index = index_open(keys == 1 ? table->position_index : table->version_index, AccessShareLock);
 	search->slot = table_slot_create(search->rel, NULL);
 	search->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	search->scan = EVS_INDEX_BEGINSCAN(search->rel, search->index, search->snapshot, keys);
 }
 
-/* Close it. */
+/* The end of it. */
 static void
 search_end(Search *search)
 {
+	index_endscan(search->scan);
 	UnregisterSnapshot(search->snapshot);
 	ExecDropSingleTupleTableSlot(search->slot);
 	index_close(search->index, AccessShareLock);
 	evs_table_close(search->rel);
 }
 
-/* The first event that the keys find; its texts are copied. False if there is none. */
+/* The next event that is found, false if there is none. Its texts are those of the slot. */
 static bool
-search_first(Search *search, ScanKey keys, int count, EvsParkedEvent *event)
+search_next(Search *search, PassedEvent *event)
 {
-	IndexScanDesc scan = EVS_INDEX_BEGINSCAN(search->rel, search->index, search->snapshot, count);
-	bool		found;
+	bool		no_stream;
+	bool		isnull;
 
-	index_rescan(scan, keys, count, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, search->slot);
-	if (found)
-	{
-		bool		no_stream;
-		bool		isnull;
-		Datum		stream = slot_getattr(search->slot, EVS_COLUMN_STREAM, &no_stream);
-
-		event->position = DatumGetInt64(slot_getattr(search->slot, EVS_COLUMN_POSITION, &isnull));
-		event->version = no_stream ? 0 : DatumGetInt64(slot_getattr(search->slot, EVS_COLUMN_VERSION, &isnull));
-		event->stream = no_stream ? 0 : datumCopy(stream, false, -1);
-		event->type = datumCopy(slot_getattr(search->slot, EVS_COLUMN_TYPE, &isnull), false, -1);
-	}
-	index_endscan(scan);
-	return found;
-}
-
-/* The event at a position. */
-static bool
-event_at(Oid event_table, EvsPosition position, EvsParkedEvent *event)
-{
-	Search		search;
-	ScanKeyData key;
-	bool		found;
-
-	search_begin(&search, event_table, false);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
-	found = search_first(&search, &key, 1, event);
-	search_end(&search);
-	return found;
+	if (!index_getnext_slot(search->scan, ForwardScanDirection, search->slot))
+		return false;
+	event->position = DatumGetInt64(slot_getattr(search->slot, EVS_COLUMN_POSITION, &isnull));
+	event->stream = slot_getattr(search->slot, EVS_COLUMN_STREAM, &no_stream);
+	event->version = no_stream ? 0 : DatumGetInt64(slot_getattr(search->slot, EVS_COLUMN_VERSION, &isnull));
+	event->type = slot_getattr(search->slot, EVS_COLUMN_TYPE, &isnull);
+	return true;
 }
 
 /*
- * The first event up to a position that is to be held back, as one of the
- * parked streams has it; false if there is none. Call inside SPI, with the
- * checkpoint locked, whose row says how many streams there are.
+ * Load the streams that are parked. Call inside SPI, with the checkpoint
+ * locked, whose row says how many there are.
  */
-bool
-evs_park_find(const EvsProjection *projection, int streams, EvsPosition to, EvsParkedEvent *event)
+EvsParked *
+evs_park_load(const EvsProjection *projection, int streams)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(projection->id)};
-	SPITupleTable *rows;
-	Search		search;
+	EvsParked  *parked = palloc(offsetof(EvsParked, streams) + streams * sizeof(ParkedStream));
 
 	evs_owner_run_extension("SELECT stream, version FROM evstore._parked WHERE projection = $1",
 							lengthof(types), types, values, NULL, SPI_OK_SELECT);
@@ -123,33 +125,61 @@ evs_park_find(const EvsProjection *projection, int streams, EvsPosition to, EvsP
 				 errmsg("the parked streams of projection \"%s\" are not complete", projection->name),
 				 errdetail("There are %llu of %d.", (unsigned long long) SPI_processed, streams),
 				 errhint("While a dump is being restored, they come later.")));
-	rows = SPI_tuptable;
-
-	event->position = 0;
-	search_begin(&search, projection->event_table, true);
+	parked->count = streams;
 	for (int i = 0; i < streams; i++)
 	{
 		bool		isnull;
-		ScanKeyData keys[2];
-		EvsParkedEvent next;
+		HeapTuple	row = SPI_tuptable->vals[i];
 
-		/* All up to its last parked version have been passed. */
+		parked->streams[i].name = DatumGetTextPP(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
+		parked->streams[i].version = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
+		parked->streams[i].moved = false;
+	}
+	return parked;
+}
+
+/* The position of the first event of a parked stream that was not passed yet, 0 if there is none up to "to". */
+EvsPosition
+evs_park_next(const EvsProjection *projection, const EvsParked *parked, EvsPosition to)
+{
+	EvsPosition next = 0;
+	Search		search;
+
+	search_begin(&search, projection->event_table, 2);
+	for (int i = 0; i < parked->count; i++)
+	{
+		ScanKeyData keys[2];
+		PassedEvent event;
+
 		ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, F_TEXTEQ,
-							   SPI_getbinval(rows->vals[i], rows->tupdesc, 1, &isnull));
-		ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT,
-					SPI_getbinval(rows->vals[i], rows->tupdesc, 2, &isnull));
-		if (search_first(&search, keys, 2, &next) && next.position <= to &&
-			(event->position == 0 || next.position < event->position))
-			*event = next;
+							   PointerGetDatum(parked->streams[i].name));
+		ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(parked->streams[i].version));
+		index_rescan(search.scan, keys, 2, NULL, 0);
+		if (search_next(&search, &event) && event.position <= to && (next == 0 || event.position < next))
+			next = event.position;
 	}
 	search_end(&search);
-	return event->position != 0;
+	return next;
+}
+
+/* The parked stream of an event, or NULL. */
+static ParkedStream *
+stream_of(EvsParked *parked, const PassedEvent *event)
+{
+	text	   *name = event->version != 0 ? DatumGetTextPP(event->stream) : NULL;
+
+	for (int i = 0; name && i < parked->count; i++)
+		if (VARSIZE_ANY_EXHDR(parked->streams[i].name) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(VARDATA_ANY(parked->streams[i].name), VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0)
+			return &parked->streams[i];
+	return NULL;
 }
 
 /* Record an event as passed, with the error that it failed with; NULL if it was not tried. */
 static void
-insert_skipped(int projection, const EvsParkedEvent *event, bool parked, const ErrorData *error)
+insert_skipped(int projection, const PassedEvent *event, bool parked, const ErrorData *error)
 {
+	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT4OID, INT8OID, TEXTOID, INT8OID, TEXTOID, BOOLOID,
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	char		nulls[lengthof(types) + 1] = "           ";
@@ -164,6 +194,7 @@ insert_skipped(int projection, const EvsParkedEvent *event, bool parked, const E
 		Int32GetDatum(projection), Int64GetDatum(event->position), event->stream,
 		Int64GetDatum(event->version), event->type, BoolGetDatum(parked),
 	};
+	EvsOwnerFrame frame;
 
 	if (event->version == 0)
 		nulls[2] = nulls[3] = 'n';
@@ -172,33 +203,68 @@ insert_skipped(int projection, const EvsParkedEvent *event, bool parked, const E
 		nulls[6 + i] = texts[i] ? ' ' : 'n';
 		values[6 + i] = texts[i] ? CStringGetTextDatum(texts[i]) : 0;
 	}
-	evs_owner_run_extension("INSERT INTO evstore._skipped (projection, \"position\", stream, version, type, parked,"
-							" sqlstate, message, detail, hint, context)"
-							" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-							lengthof(types), types, values, nulls, SPI_OK_INSERT);
+	evs_owner_begin_extension(&frame);
+	if (plan == NULL)
+	{
+		SPIPlanPtr	prepared = SPI_prepare("INSERT INTO evstore._skipped (projection, \"position\", stream, version,"
+										   " type, parked, sqlstate, message, detail, hint, context)"
+										   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+										   lengthof(types), types);
+
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "could not prepare a statement over evstore._skipped");
+		plan = prepared;
+	}
+	if (SPI_execute_plan(plan, values, nulls, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not add to evstore._skipped");
+	evs_owner_end(&frame);
 }
 
 /* Remember up to which version a stream is parked. */
 static void
-park_stream(int projection, const EvsParkedEvent *event)
+park_stream(int projection, Datum stream, EvsVersion version)
 {
 	Oid			types[] = {INT4OID, TEXTOID, INT8OID};
-	Datum		values[] = {Int32GetDatum(projection), event->stream, Int64GetDatum(event->version)};
+	Datum		values[] = {Int32GetDatum(projection), stream, Int64GetDatum(version)};
 
 	evs_owner_run_extension("INSERT INTO evstore._parked VALUES ($1, $2, $3)"
 							" ON CONFLICT (projection, stream) DO UPDATE SET version = excluded.version",
 							lengthof(types), types, values, NULL, SPI_OK_INSERT);
 }
 
-/* Park an event because its stream is, and move the checkpoint past it; false if that is elsewhere. Call inside SPI. */
-bool
-evs_park_hold(int projection, const EvsParkedEvent *event, EvsPosition checkpoint)
+/*
+ * Park the event at "first", whose stream is parked, and those up to "to" that
+ * follow it without another in between, and move the checkpoint past them.
+ * Returns the position of the last of them, 0 if the checkpoint is elsewhere.
+ * Call inside SPI.
+ */
+EvsPosition
+evs_park_hold(const EvsProjection *projection, EvsParked *parked, EvsPosition checkpoint, EvsPosition first, EvsPosition to)
 {
-	if (!evs_checkpoint_pass(projection, checkpoint, event->position))
-		return false;
-	insert_skipped(projection, event, true, NULL);
-	park_stream(projection, event);
-	return true;
+	EvsPosition last = 0;
+	int			count = 0;
+	Search		search;
+	ScanKeyData key;
+	PassedEvent event;
+	ParkedStream *stream;
+
+	search_begin(&search, projection->event_table, 1);
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
+	index_rescan(search.scan, &key, 1, NULL, 0);
+	while (count < MOST_HELD && search_next(&search, &event) && event.position <= to &&
+		   (stream = stream_of(parked, &event)) != NULL)
+	{
+		insert_skipped(projection->id, &event, true, NULL);
+		stream->version = event.version;
+		stream->moved = true;
+		last = event.position;
+		count++;
+	}
+	search_end(&search);
+	for (int i = 0; i < parked->count; i++)
+		if (parked->streams[i].moved)
+			park_stream(projection->id, PointerGetDatum(parked->streams[i].name), parked->streams[i].version);
+	return evs_checkpoint_pass(projection->id, checkpoint, last, count) ? last : 0;
 }
 
 /*
@@ -210,25 +276,35 @@ bool
 evs_park_give_up(const EvsProjection *projection, EvsPosition position, EvsPosition checkpoint,
 				 const ErrorData *error, bool *parked)
 {
-	EvsParkedEvent event;
+	Search		search;
+	ScanKeyData key;
+	PassedEvent event;
+	bool		done = false;
 
-	if (!event_at(projection->event_table, position, &event))
-		return false;
-	/* What belongs to no stream has nothing that follows it. */
-	*parked = projection->on_error == EVS_PARK && event.version != 0;
-	if (!evs_checkpoint_give_up(projection->id, checkpoint, position, *parked))
-		return false;
-	insert_skipped(projection->id, &event, *parked, error);
-	if (*parked)
-		park_stream(projection->id, &event);
-	return true;
+	search_begin(&search, projection->event_table, 1);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
+	index_rescan(search.scan, &key, 1, NULL, 0);
+	if (search_next(&search, &event))
+	{
+		/* What belongs to no stream has nothing that follows it. */
+		*parked = projection->on_error == EVS_PARK && event.version != 0;
+		done = evs_checkpoint_give_up(projection->id, checkpoint, position, *parked);
+	}
+	if (done)
+	{
+		insert_skipped(projection->id, &event, *parked, error);
+		if (*parked)
+			park_stream(projection->id, event.stream, event.version);
+	}
+	search_end(&search);
+	return done;
 }
 
 /* What an error during a replay is about. */
 static void
 replay_context(void *arg)
 {
-	const EvsParkedEvent *event = arg;
+	const PassedEvent *event = arg;
 
 	if (event->position != 0)
 		errcontext("parked event at position %lld, version %lld of its stream",
@@ -239,7 +315,7 @@ replay_context(void *arg)
 static void
 replay(EvsApplied *applied, SPITupleTable *rows, uint64 count)
 {
-	EvsParkedEvent event = {0};
+	PassedEvent event = {0};
 	ErrorContextCallback context = {
 		.previous = error_context_stack,
 		.callback = replay_context,

@@ -8,17 +8,13 @@
 #include "project/projection.h"
 #include "utils/elog.h"
 
-/* What is kept of an event that is passed. */
-typedef struct EvsParkedEvent
-{
-	EvsPosition position;
-	EvsVersion	version;		/* 0 if it has no stream */
-	Datum		stream;			/* text; nothing if it has no stream */
-	Datum		type;			/* text */
-} EvsParkedEvent;
+/* The streams that a projection holds back; private but for its name. */
+typedef struct EvsParked EvsParked;
 
-extern bool evs_park_find(const EvsProjection *projection, int streams, EvsPosition to, EvsParkedEvent *event);
-extern bool evs_park_hold(int projection, const EvsParkedEvent *event, EvsPosition checkpoint);
+extern EvsParked *evs_park_load(const EvsProjection *projection, int streams);
+extern EvsPosition evs_park_next(const EvsProjection *projection, const EvsParked *parked, EvsPosition to);
+extern EvsPosition evs_park_hold(const EvsProjection *projection, EvsParked *parked, EvsPosition checkpoint,
+								 EvsPosition first, EvsPosition to);
 extern bool evs_park_give_up(const EvsProjection *projection, EvsPosition position, EvsPosition checkpoint,
 							 const ErrorData *error, bool *parked);
 
