@@ -263,6 +263,29 @@ $node->safe_psql(
 	ALTER SYSTEM RESET evstore.workers});
 $node->reload;
 
+# A projection can be dropped while its batch is applied: the batch is finished, or never was.
+my $session = $node->background_psql('postgres');
+$session->query_safe(q{CREATE TABLE noted (n bigint)});
+$node->safe_psql(
+	'postgres', q{
+	CREATE FUNCTION note(e evstore.event) RETURNS void LANGUAGE sql AS 'INSERT INTO noted VALUES (e.position)';
+	SELECT evstore.create_projection('noted', handler => 'note');
+	SELECT evstore.wait_for('noted')});
+$session->query_safe(q{BEGIN; LOCK TABLE noted IN SHARE MODE});
+sell($node, 'postgres', 1);
+$node->poll_query_until('postgres', "SELECT count(*) > 0 $waiting") or die "no worker came to its batch\n";
+my $dropper = $node->background_psql('postgres');
+$dropper->query_until(qr/dropping/, "\\echo dropping\nSELECT evstore.drop_projection('noted');\n");
+$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE query ~ '^SELECT evstore.drop' AND wait_event_type = 'Lock'})
+  or die "nobody waits for the batch\n";
+my $log = -s $node->logfile;
+$session->query_safe('COMMIT');
+is($dropper->query_safe(q{SELECT count(*) FROM evstore.projections WHERE name = 'noted'}), "\n0", 'a projection is dropped while its batch is applied');
+$session->quit;
+$dropper->quit;
+unlike(slurp_file($node->logfile, $log), qr/deadlock/, 'and neither of the two is in the way of the other');
+follows($node, 'postgres', 'the other projections go on');
+
 # A dump has what was skipped and parked, and the stop.
 $node->safe_psql(
 	'postgres', q{
