@@ -24,9 +24,10 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-/* Settings, besides search_path, that change what an expression yields. */
+/* Settings, besides search_path, that change what an expression yields, or which events a function appends to. */
 static const char *const pinned_settings[] = {
 	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
+	"evstore.event_table",
 };
 
 /* Set a setting until the frame ends. */
