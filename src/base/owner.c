@@ -24,10 +24,14 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-/* Settings, besides search_path, that change what an expression yields, or which events a function appends to. */
+/*
+ * Settings, besides search_path, that anybody may set, and that change what a
+ * statement or an expression yields, or which events a function appends to.
+ */
 static const char *const pinned_settings[] = {
 	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
-	"evstore.event_table",
+	"lc_numeric", "lc_monetary", "lc_time", "array_nulls", "transform_null_equals", "standard_conforming_strings",
+	"xmloption", "evstore.event_table",
 };
 
 /* Set a setting until the frame ends. */

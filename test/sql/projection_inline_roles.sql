@@ -41,6 +41,27 @@ SET ROLE regress_inline_owner;
 SET search_path = regress_inline_roles;
 SELECT who, session = session_user AS same_session, path, zone FROM who;
 TABLE regress_types;
+-- A session's settings do not change what a definition means.
+CREATE TABLE meaning (n integer, price text, escaped text, missing boolean, arrays text);
+SELECT evstore.create_projection('regress_meaning', mode => 'inline', statement => $$
+	INSERT INTO meaning SELECT 1, (data->>'price')::numeric::money::text, 'a\nb', NULL = NULL, '{NULL}'::text[] IS NOT DISTINCT FROM ARRAY[NULL::text] FROM new_events$$);
+-- a new session, which has not kept a plan
+\c -
+SET search_path = regress_inline_roles;
+SET ROLE regress_inline_writer;
+SET transform_null_equals = on;
+SET standard_conforming_strings = off;
+SET escape_string_warning = off;
+SET array_nulls = off;
+SELECT version FROM evstore.append('s', 'T', '{"price": 1.5}');
+RESET transform_null_equals;
+RESET standard_conforming_strings;
+RESET array_nulls;
+SELECT version FROM evstore.append('s', 'T', '{"price": 1.5}');
+SET ROLE regress_inline_owner;
+TABLE meaning;
+SELECT evstore.drop_projection('regress_meaning');
+
 -- A statement cannot become the appender, nor anybody else.
 CREATE FUNCTION become(e evstore.event) RETURNS void LANGUAGE plpgsql AS $$BEGIN EXECUTE 'SET ROLE ' || (e.data->>'role'); END$$;
 SELECT evstore.create_projection('regress_become', mode => 'inline', handlers => '{"Become": "become"}');
