@@ -131,6 +131,31 @@ ALTER TABLE events DISABLE ROW LEVEL SECURITY;
 SELECT version FROM evstore.append('s', 'T', '{}');
 TABLE types;
 
+-- The owner is dropped: appends fail until a superuser lets workers try in its place, or drops the projection.
+CREATE ROLE regress_inline_gone;
+GRANT USAGE ON SCHEMA regress_inline_roles TO regress_inline_gone;
+GRANT SELECT, TRIGGER ON events TO regress_inline_gone;
+SET ROLE regress_inline_gone;
+SELECT evstore.create_projection('regress_gone', mode => 'inline', statement => 'SELECT count(*) FROM new_events');
+RESET ROLE;
+SELECT version FROM evstore.append('s', 'T', '{}');
+DROP OWNED BY regress_inline_gone;
+DROP ROLE regress_inline_gone;
+\set VERBOSITY terse
+SELECT version FROM evstore.append('s', 'T', '{}');
+\echo :SQLSTATE
+\set VERBOSITY default
+SELECT evstore.set_projection('regress_gone', mode => 'async');
+SELECT version FROM evstore.append('s', 'T', '{}');
+SELECT evstore.drop_projection('regress_gone');
+TABLE types;
+
+-- Without its trigger, one is detached.
+SET evstore.maintenance = on;
+DROP TRIGGER evstore_inline ON events;
+RESET evstore.maintenance;
+SELECT state FROM evstore.projections WHERE name = 'regress_types';
+
 SELECT evstore.drop_projection('regress_types');
 SET evstore.maintenance = on;
 SELECT evstore.drop_event_table('events');

@@ -169,10 +169,13 @@ for my $way ([ 'async', 'inline' ], [ 'inline', 'async' ])
 	my ($from, $to) = @$way;
 	my $open = $node->background_psql($db);
 
-	$open->query_safe(q{BEGIN; SELECT evstore.append('other', 'T', '{}', event_table => 'other')});
+	my $held = $open->query_safe(q{BEGIN; SELECT "position" FROM evstore.append('other', 'T', '{}', event_table => 'other')});
 	sell($node, $db, 10);
 	switch($_, $to) for @projections;
-	sell($node, $db, 10);
+	my $last = sell($node, $db, 10);
+	# the open one is no event of theirs; all at or below where a switch to async stood has been applied
+	is( $node->safe_psql($db, qq{SELECT evstore.wait_for('sales', $held, '20 ms'), evstore.wait_for('sales', $last, '20 ms')}),
+		$to eq 'inline' ? 'f|t' : 't|f', "$to: what is waited for while a lower position is open");
 	$open->query_safe('COMMIT');
 	$open->quit;
 	is_right($node, "from $from to $to above the safe position");
@@ -200,7 +203,7 @@ is_right($node, 'after a crash, with more events');
 # 5. A session that appends is killed.
 $load = start_load(4);
 wait_for_events(50);
-my $session = $node->safe_psql($db, q{SELECT min(pid) FROM pg_stat_activity WHERE query LIKE '%sale-%' AND pid <> pg_backend_pid()});
+my $session = $node->safe_psql($db, q{SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()});
 kill 9, $session;
 $node->wait_for_log(qr/PID $session\) was terminated by signal 9/);
 $load->{run}->kill_kill;
