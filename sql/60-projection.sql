@@ -142,6 +142,22 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION evstore.wait_for(text, bigint, interval) IS
 	'wait until a projection has applied a position (by default, every event appended so far); false when the time-out came first';
 
+CREATE FUNCTION evstore.wait_for(
+	projections text[], "position" bigint DEFAULT NULL, timeout interval DEFAULT '30 seconds')
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'evs_wait_for_several'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION evstore.wait_for(text[], bigint, interval) IS
+	'wait until each of several projections has applied a position; false when the time-out came first';
+
+CREATE FUNCTION evstore.wait_for_all(
+	"position" bigint DEFAULT NULL, timeout interval DEFAULT '30 seconds')
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'evs_wait_for_all'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION evstore.wait_for_all(bigint, interval) IS
+	'wait until every projection of the database has applied a position; false when the time-out came first';
+
 CREATE FUNCTION evstore._lag_seconds(event_table regclass, "position" bigint)
 RETURNS double precision
 AS 'MODULE_PATHNAME', 'evs_lag_seconds'

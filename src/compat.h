@@ -153,4 +153,14 @@ typedef struct RangeTblEntry EvsPermission;
 #define EVS_IS_JSON_AGGREGATE(node)	false
 #endif
 
+/* 18: the hook around a query's run has lost the same. */
+#if PG_VERSION_NUM >= 180000
+#define EVS_EXECUTOR_RUN_PARAMS	QueryDesc *query, ScanDirection direction, uint64 count
+#define EVS_EXECUTOR_RUN_ARGS	query, direction, count
+#else
+#define EVS_EXECUTOR_RUN_PARAMS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define EVS_EXECUTOR_RUN_ARGS	query, direction, count, execute_once
+#endif
+
 #endif							/* EVSTORE_COMPAT_H */

@@ -4,6 +4,8 @@
  */
 #include "evstore.h"
 
+#include <limits.h>
+
 #include "base/settings.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
@@ -17,6 +19,12 @@ char	   *evs_causation_id = NULL;
 
 /* Opens the guard of append-only tables, for superusers, on the record. */
 bool		evs_maintenance = false;
+
+/* Do SELECTs on a read table wait for what this session has appended? */
+bool		evs_read_your_writes = false;
+
+/* For so long at most. */
+int			evs_read_your_writes_timeout = 10000;
 
 /* How many workers apply projections in one database. */
 int			evs_workers = 2;
@@ -58,6 +66,20 @@ evs_settings_define(void)
 							 &evs_maintenance,
 							 false,
 							 PGC_SUSET, GUC_DISALLOW_IN_FILE, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("evstore.read_your_writes",
+							 "Lets a SELECT on a read table wait for the events that the session has appended.",
+							 "It waits until the projection has applied the session's last committed append.",
+							 &evs_read_your_writes,
+							 false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("evstore.read_your_writes_timeout",
+							"How long such a SELECT waits before it fails.",
+							NULL,
+							&evs_read_your_writes_timeout,
+							10000, 1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("evstore.workers",
 							"Number of background workers that keep the projections of one database.",

@@ -1,6 +1,6 @@
 /*
  * wait.c
- *		Waiting until a projection has applied an event.
+ *		Waiting until projections have applied an event.
  *
  * The answer comes while the caller's statement still has its old snapshot,
  * so the read table is read in the next statement; a transaction with one
@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "base/database.h"
 #include "base/wakeup.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -26,6 +27,8 @@
 #define LOOK_AGAIN_MS 10
 
 PG_FUNCTION_INFO_V1(evs_wait_for);
+PG_FUNCTION_INFO_V1(evs_wait_for_several);
+PG_FUNCTION_INFO_V1(evs_wait_for_all);
 
 /* Refuse to wait for what cannot come. */
 static void
@@ -71,48 +74,128 @@ wait_inline(Oid event_table, EvsPosition position, TimestampTz deadline)
 	return EVS_WAIT_GONE;
 }
 
-/* Wait for a projection, which must exist, in the mode that it has now. */
-static EvsWaitResult
-wait_in_mode(const char *name, EvsPosition position, TimestampTz deadline)
+/* The id of a projection that exists and, if it is inline, the event table that it follows. */
+static int
+find_projection(const char *name, Oid *inline_table)
 {
-	Oid			inline_table;
-	int			projection = evs_projection_find_mode(name, &inline_table);
+	int			projection = evs_projection_find_mode(name, inline_table);
 
 	if (projection == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("projection \"%s\" does not exist", name)));
+	return projection;
+}
+
+/* Wait for a projection, which must exist, in the mode that it has now. */
+static EvsWaitResult
+wait_in_mode(const char *name, EvsPosition position, TimestampTz deadline)
+{
+	Oid			inline_table;
+	int			projection = find_projection(name, &inline_table);
+
 	return OidIsValid(inline_table) ? wait_inline(inline_table, position, deadline) :
 		evs_progress_wait(projection, position, deadline);
+}
+
+/*
+ * What is waited for, and how long: the arguments "position" and "timeout", the
+ * first of which is number "first". Refuses what cannot come.
+ */
+static EvsPosition
+begin_waiting(FunctionCallInfo fcinfo, int first, TimestampTz *deadline)
+{
+	EvsPosition position;
+
+	evs_position_require_primary();
+	if ((first > 0 && PG_ARGISNULL(0)) || PG_ARGISNULL(first + 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg(first > 0 ? "the projection and the time-out must not be null" : "the time-out must not be null")));
+	position = PG_ARGISNULL(first) ? evs_position_last() : PG_GETARG_INT64(first);
+	*deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														TimestampTzGetDatum(GetCurrentTimestamp()),
+														PG_GETARG_DATUM(first + 1)));
+	check_can_come(position);
+
+	/* After a restore, nobody has told the workers that there is something to do. */
+	evs_wakeup_ring_worker(evs_database_slot());
+	return position;
+}
+
+/* Wait for one projection, which must exist, at first and all the time. */
+static bool
+wait_for_one(const char *name, EvsPosition position, TimestampTz deadline)
+{
+	EvsWaitResult result;
+
+	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time, or switched. */
+	do
+		result = wait_in_mode(name, position, deadline);
+	while (result == EVS_WAIT_GONE);
+	return result == EVS_WAIT_APPLIED;
 }
 
 /* evstore.wait_for(projection, position, timeout) */
 Datum
 evs_wait_for(PG_FUNCTION_ARGS)
 {
-	EvsPosition position;
 	TimestampTz deadline;
-	char	   *name;
-	EvsWaitResult result;
+	EvsPosition position = begin_waiting(fcinfo, 1, &deadline);
 
-	evs_position_require_primary();
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the projection and the time-out must not be null")));
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	position = PG_ARGISNULL(1) ? evs_position_last() : PG_GETARG_INT64(1);
-	deadline = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													   TimestampTzGetDatum(GetCurrentTimestamp()),
-													   PG_GETARG_DATUM(2)));
-	check_can_come(position);
+	PG_RETURN_BOOL(wait_for_one(text_to_cstring(PG_GETARG_TEXT_PP(0)), position, deadline));
+}
 
-	/* After a restore, nobody has told the workers that there is something to do. */
-	evs_wakeup_ring_worker(evs_database_slot());
+/* evstore.wait_for(projections, position, timeout) */
+Datum
+evs_wait_for_several(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline;
+	EvsPosition position = begin_waiting(fcinfo, 1, &deadline);
+	Datum	   *names;
+	bool	   *nulls;
+	int			count;
+	Oid			inline_table;
 
-	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time, or switched. */
-	do
-		result = wait_in_mode(name, position, deadline);
-	while (result == EVS_WAIT_GONE);
-	PG_RETURN_BOOL(result == EVS_WAIT_APPLIED);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("the name of a projection must not be null")));
+		/* A wrong name is an error however long the others take. */
+		(void) find_projection(TextDatumGetCString(names[i]), &inline_table);
+	}
+	for (int i = 0; i < count; i++)
+		if (!wait_for_one(TextDatumGetCString(names[i]), position, deadline))
+			PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(true);
+}
+
+/* evstore.wait_for_all(position, timeout) */
+Datum
+evs_wait_for_all(PG_FUNCTION_ARGS)
+{
+	TimestampTz deadline;
+	EvsPosition position = begin_waiting(fcinfo, 0, &deadline);
+	List	   *all = evs_projection_list();
+	ListCell   *cell;
+
+	foreach(cell, all)
+	{
+		const EvsKeptProjection *kept = lfirst(cell);
+		EvsWaitResult result;
+
+		/* Of one that is paused, only its checkpoint is known. */
+		if (kept->checkpoint >= position)
+			continue;
+		/* One that is dropped meanwhile is nobody's to wait for any more. */
+		do
+			result = evs_progress_wait(kept->id, position, deadline);
+		while (result == EVS_WAIT_GONE && evs_projection_find(kept->name, NULL) == kept->id);
+		if (result == EVS_WAIT_TIMED_OUT)
+			PG_RETURN_BOOL(false);
+	}
+	PG_RETURN_BOOL(true);
 }

@@ -10,6 +10,7 @@
 #include "catalog/objectaccess.h"
 #include "domain/dependent.h"
 #include "executor/executor.h"
+#include "project/fresh.h"
 #include "project/projection.h"
 #include "server/hooks.h"
 #include "store/alter.h"
@@ -18,9 +19,12 @@
 #include "store/guard.h"
 #include "store/prepared.h"
 #include "tcop/utility.h"
+#include "utils/snapmgr.h"
 #include "work/lifecycle.h"
 
 static ExecutorCheckPerms_hook_type prev_check_perms = NULL;
+static ExecutorStart_hook_type prev_executor_start = NULL;
+static ExecutorRun_hook_type prev_executor_run = NULL;
 static object_access_hook_type prev_object_access = NULL;
 static ProcessUtility_hook_type prev_process_utility = NULL;
 
@@ -32,6 +36,36 @@ on_check_perms(EVS_CHECK_PERMS_PARAMS)
 		return false;
 	evs_guard_check_dml(EVS_CHECK_PERMS_LIST);
 	return true;
+}
+
+/* When the execution of a planned statement begins. */
+static void
+on_executor_start(QueryDesc *query, int eflags)
+{
+	bool		entered;
+
+	evs_fresh_prepare(query, eflags);
+	entered = evs_fresh_enter(query);
+	if (prev_executor_start)
+		prev_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+	if (entered)
+		PopActiveSnapshot();
+}
+
+/* While it runs, or a part of it. */
+static void
+on_executor_run(EVS_EXECUTOR_RUN_PARAMS)
+{
+	bool		entered = evs_fresh_enter(query);
+
+	if (prev_executor_run)
+		prev_executor_run(EVS_EXECUTOR_RUN_ARGS);
+	else
+		standard_ExecutorRun(EVS_EXECUTOR_RUN_ARGS);
+	if (entered)
+		PopActiveSnapshot();
 }
 
 /* When an object is created, altered, dropped or truncated. */
@@ -74,6 +108,10 @@ evs_hooks_install(void)
 {
 	prev_check_perms = ExecutorCheckPerms_hook;
 	ExecutorCheckPerms_hook = on_check_perms;
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = on_executor_start;
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = on_executor_run;
 	prev_object_access = object_access_hook;
 	object_access_hook = on_object_access;
 	prev_process_utility = ProcessUtility_hook;

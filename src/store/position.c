@@ -93,6 +93,11 @@ static Appender *my_appender = NULL;	/* set at this backend's first append */
 static uint64 given_highest = 0;	/* of this transaction, 0 where next has passed them */
 static uint64 held_limit = 0;	/* the limit while they are held; valid until then */
 
+/* Of this session: what it has committed last, and the sequence that counts in. */
+static EvsPosition taken_last = 0;	/* highest position of the open transaction, 0 if it has none */
+static EvsPosition session_last = 0;
+static Oid	session_sequence = InvalidOid;
+
 /* Size of this area. */
 static Size
 position_size(void)
@@ -248,6 +253,16 @@ register_appender(DatabasePositions *positions)
 	pg_memory_barrier();
 }
 
+/* The transaction was given a position. */
+static void
+note_taken(const DatabasePositions *positions, EvsPosition position)
+{
+	if (session_sequence != positions->sequence)
+		session_last = 0;
+	session_sequence = positions->sequence;
+	taken_last = Max(taken_last, position);
+}
+
 /*
  * Hand out "count" consecutive positions and return the first. The caller
  * knows its stream's last version already and holds the stream's lock, which
@@ -266,7 +281,10 @@ evs_position_allocate(int count)
 		if (first + count - 1 > pg_atomic_read_u64(&positions->limit))
 			reserve(positions, count);
 		else if (pg_atomic_compare_exchange_u64(&positions->next, &first, first + count))
+		{
+			note_taken(positions, first + count - 1);
 			return first;
+		}
 	}
 }
 
@@ -308,6 +326,7 @@ void
 evs_position_choose(EvsPosition position)
 {
 	given_highest = Max(given_highest, (uint64) position);
+	note_taken(my_positions(true), position);
 }
 
 /*
@@ -437,6 +456,18 @@ evs_position_mine(void)
 	return my_appender ? pg_atomic_read_u64(&my_appender->f.low) : 0;
 }
 
+/* The last position of an append that this session has committed, 0 if there is none. */
+EvsPosition
+evs_position_session_last(void)
+{
+	const EvsCatalog *catalog;
+
+	if (session_last == 0)
+		return 0;
+	catalog = evs_catalog_find();
+	return catalog && catalog->position_sequence == session_sequence ? session_last : 0;
+}
+
 /*
  * The transaction is over for every new snapshot: let the safe position move,
  * and wake a worker (an abort lets it move too).
@@ -445,6 +476,9 @@ static void
 position_finished(bool committed)
 {
 	given_highest = 0;
+	if (committed)
+		session_last = Max(session_last, taken_last);
+	taken_last = 0;
 	if (evs_position_mine() == 0)
 		return;
 	pg_atomic_write_u64(&my_appender->f.low, 0);
@@ -463,6 +497,7 @@ position_before_prepare(void)
 static void
 position_prepared(void)
 {
+	taken_last = 0;
 	if (evs_position_mine() != 0)
 		pg_atomic_write_u64(&my_appender->f.low, 0);
 }

@@ -23,5 +23,6 @@ extern EvsPosition evs_position_safe(void);
 extern EvsPosition evs_position_peek(Oid sequence);
 extern EvsPosition evs_position_last(void);
 extern EvsPosition evs_position_mine(void);
+extern EvsPosition evs_position_session_last(void);
 
 #endif							/* EVSTORE_POSITION_H */

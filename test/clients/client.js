@@ -32,6 +32,15 @@ const ok = (condition, name) => console.log(`${condition ? 'ok' : 'not ok'} ${++
   ok((await one('SELECT evstore.wait_for($1, $2)', ['by_type', many.position])).wait_for === true, 'wait_for a position');
   ok((await one('SELECT n FROM by_type WHERE type = $1', ['Noted'])).n === '4', 'the read table has it');
 
+  await client.query('SET evstore.read_your_writes = on');
+  let stale = 0;
+  for (let n = 1; n <= 100; n++) {
+    await client.query('SELECT evstore.append($1, $2, $3)', ['js-2', 'Counted', {}]);
+    const named = { name: n % 2 ? 'by_type' : undefined, text: 'SELECT n FROM by_type WHERE type = $1', values: ['Counted'] };
+    stale += (await client.query(named)).rows[0]?.n !== String(n);
+  }
+  ok(stale === 0, 'with read_your_writes, no read after an append is stale, named or not');
+
   await client.end();
   console.log(`1..${checks}`);
 })().catch((error) => {

@@ -49,5 +49,19 @@ with psycopg.connect(autocommit=True) as connection:
     ok(one("SELECT evstore.wait_for('by_type')") == (True,), "wait_for")
     ok(one("SELECT n FROM by_type WHERE type = 'Copied'") == (100,), "the read table has it")
 
+    connection.execute("SET evstore.read_your_writes = on")
+    stale = 0
+    for n in range(1, 101):
+        one("SELECT evstore.append(%s, %s, %s)", "py-2", "Counted", "{}")
+        stale += one("SELECT n FROM by_type WHERE type = %s", "Counted") != (n,)
+    ok(stale == 0, "with read_your_writes, no read after an append is stale, prepared or not")
+    connection.prepare_threshold = 0
+    for n in range(101, 201):
+        with connection.transaction():
+            one("SELECT evstore.append(%s, %s, %s)", "py-2", "Counted", "{}")
+        with connection.transaction(), connection.cursor("c") as cursor:
+            stale += cursor.execute("SELECT n FROM by_type WHERE type = %s", ["Counted"]).fetchone() != (n,)
+    ok(stale == 0, "nor by a cursor on the server, each in a transaction of its own")
+
 print(f"1..{checks}")
 sys.exit(0)

@@ -74,6 +74,8 @@ INSERT INTO trial VALUES
 	('evstore.execute(text,text,jsonb,uuid,bigint,integer,regclass)', $$evstore.execute('order-1', 'pay')$$),
 	('evstore.execute(text,text,jsonb,uuid,bigint,integer,regclass)',
 		$$evstore.execute('order-1', 'pay', command_id => '00000000-0000-0000-0000-000000000001')$$),
+	('evstore.wait_for(text[],bigint,interval)', $$evstore.wait_for(ARRAY['regress_unprivileged'])$$),
+	('evstore.wait_for_all(bigint,interval)', $$evstore.wait_for_all()$$),
 	('evstore.first(anyelement,bigint)', $$evstore.first('a'::text, 1)$$),
 	('evstore.last(anyelement,bigint)', $$evstore.last('a'::text, 1)$$),
 	-- private, but open to all

@@ -95,6 +95,44 @@ $$;
 SELECT version FROM evstore.append('order-1', 'OrderClosed', '{}');
 SELECT wait_and_read();
 
+-- Several projections at once, and all.
+SELECT evstore.create_projection('regress_wait_types', query => 'SELECT type, count(*) AS events FROM events GROUP BY type');
+SELECT position AS later_position FROM evstore.append('order-2', 'OrderClosed', '{}') \gset
+SELECT evstore.wait_for(ARRAY['regress_wait', 'regress_wait_types'], :later_position);
+SELECT events FROM regress_wait_types WHERE type = 'OrderClosed';
+SELECT version FROM evstore.append('order-2', 'OrderClosed', '{}');
+SELECT evstore.wait_for_all();
+SELECT events FROM regress_wait_types WHERE type = 'OrderClosed';
+SELECT evstore.wait_for_all(:later_position, '0');
+SELECT evstore.wait_for('{}'::text[]);
+SELECT evstore.wait_for('{regress_wait,regress_wait_types}'::text[], 9223372036854775807, '20 milliseconds');
+SELECT evstore.wait_for_all(9223372036854775807, '20 milliseconds');
+-- One that is paused does not come, unless it has come so far already.
+SELECT evstore.pause_projection('regress_wait_types');
+SELECT evstore.wait_for_all(:later_position);
+SELECT version FROM evstore.append('order-2', 'OrderClosed', '{}');
+SELECT evstore.wait_for_all(timeout => '20 milliseconds');
+SELECT evstore.wait_for(ARRAY['regress_wait', 'regress_wait_types'], timeout => '20 milliseconds');
+SELECT evstore.wait_for(ARRAY['regress_wait']);
+SELECT evstore.resume_projection('regress_wait_types');
+SELECT evstore.wait_for_all();
+SELECT evstore.wait_for(ARRAY['regress_wait', 'regress_no_such_projection']);
+\echo :SQLSTATE
+SELECT evstore.wait_for(ARRAY['regress_wait', NULL]);
+\echo :SQLSTATE
+SELECT evstore.wait_for(NULL::text[]);
+\echo :SQLSTATE
+SELECT evstore.wait_for_all(timeout => NULL);
+\echo :SQLSTATE
+BEGIN;
+SELECT version FROM evstore.append('order-2', 'OrderClosed', '{}');
+\set VERBOSITY terse
+SELECT evstore.wait_for_all();
+\echo :SQLSTATE
+\set VERBOSITY default
+ROLLBACK;
+SELECT evstore.drop_projection('regress_wait_types');
+
 -- What it refuses
 SELECT evstore.wait_for('regress_no_such_projection');
 \echo :SQLSTATE
