@@ -5,6 +5,7 @@
 #include "evstore.h"
 
 #include "base/catalog.h"
+#include "base/counters.h"
 #include "base/database.h"
 #include "base/settings.h"
 #include "base/shmem.h"
@@ -39,6 +40,7 @@ void		_PG_init(void);
 /* Areas of shared memory, the lower floors first. */
 static const EvsShmemPart *const shmem_parts[] = {
 	&evs_database_shmem,
+	&evs_counters_shmem,
 	&evs_wakeup_shmem,
 	&evs_position_shmem,
 	&evs_prepared_shmem,

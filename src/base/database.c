@@ -11,6 +11,7 @@
  */
 #include "evstore.h"
 
+#include "base/counters.h"
 #include "base/database.h"
 #include "base/settings.h"
 #include "miscadmin.h"
@@ -62,7 +63,10 @@ evs_database_slot(void)
 	{
 		slot = find_locked(InvalidOid);
 		if (slot != EVS_NO_DATABASE)
+		{
 			shared_databases[slot] = MyDatabaseId;
+			evs_counters_reset(slot);
+		}
 	}
 	LWLockRelease(evs_lock());
 

@@ -26,6 +26,9 @@ bool		evs_read_your_writes = false;
 /* For so long at most. */
 int			evs_read_your_writes_timeout = 10000;
 
+/* Does each batch that changed something notify the channel "evstore"? */
+bool		evs_notify = false;
+
 /* How many workers apply projections in one database. */
 int			evs_workers = 2;
 
@@ -80,6 +83,13 @@ evs_settings_define(void)
 							&evs_read_your_writes_timeout,
 							10000, 1, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable("evstore.notify",
+							 "Lets every batch that changed something notify the channel \"evstore\".",
+							 "Whoever listens hears which projection has come how far.",
+							 &evs_notify,
+							 true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("evstore.workers",
 							"Number of background workers that keep the projections of one database.",

@@ -11,6 +11,7 @@ extern char *evs_causation_id;
 extern bool evs_maintenance;
 extern bool evs_read_your_writes;
 extern int	evs_read_your_writes_timeout;
+extern bool evs_notify;
 extern int	evs_workers;
 extern int	evs_max_databases;
 extern int	evs_max_projections;

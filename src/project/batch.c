@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/tableam.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -20,6 +21,7 @@
 #include "project/checkpoint.h"
 #include "project/mode.h"
 #include "project/park.h"
+#include "project/tell.h"
 #include "store/table.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
@@ -152,6 +154,7 @@ apply_events(EvsApplied *applied, EvsPosition from, EvsPosition first, EvsPositi
 {
 	bool		changed;
 
+	evs_tell_activity(applied->definition->name, from, to);
 	attempt = (EvsAttempt) {first, to};
 	changed = evs_apply_events(applied, (EvsBounds) {from, to});
 	attempt = (EvsAttempt) {0, 0};
@@ -180,6 +183,7 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 	EvsPosition held = 0;
 	EvsPosition first;
 	EvsPosition to;
+	bool		changed;
 
 	*empty = false;
 	overtaken = !evs_mode_lock(claim->projection, false);
@@ -216,14 +220,16 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 	/* What is held back begins the next batch. */
 	if (held != 0)
 		to = held - 1;
-	if ((!*empty && apply_events(applied, reach->position, first, to)) || reach->failing ||
-		to - reach->checkpoint >= MOVE_UNCHANGED)
+	changed = !*empty && apply_events(applied, reach->position, first, to);
+	if (changed || reach->failing || to - reach->checkpoint >= MOVE_UNCHANGED)
 	{
 		if (!evs_checkpoint_move(projection->id, reach->checkpoint, to))
 			fail_overtaken(projection, reach);
 		reach->checkpoint = to;
 		reach->failing = false;
 	}
+	if (changed)
+		evs_tell_listeners(applied->definition->name, to);
 	reach->position = to;
 	return true;
 }
@@ -250,9 +256,13 @@ evs_lag_seconds(PG_FUNCTION_ARGS)
 {
 	TimestampTz recorded_at;
 
-	/* The view that asks outlives a table that is gone, and is open to who may not read the table. */
+	/*
+	 * The view that asks outlives a table that is gone, and is open to who may
+	 * read neither the table nor everybody's statistics.
+	 */
 	if (!evs_table_is_event_table(PG_GETARG_OID(0)) ||
-		pg_class_aclcheck(PG_GETARG_OID(0), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		(pg_class_aclcheck(PG_GETARG_OID(0), GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+		 !has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS)))
 		PG_RETURN_NULL();
 	if (evs_batch_next_event(PG_GETARG_OID(0), PG_GETARG_INT64(1), &recorded_at) == 0)
 		PG_RETURN_FLOAT8(0);

@@ -19,6 +19,8 @@
 
 #include "access/htup_details.h"
 #include "base/catalog.h"
+#include "base/counters.h"
+#include "base/database.h"
 #include "base/settings.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -31,6 +33,15 @@
 
 /* The speed shown is an average that forgets with this time constant. */
 #define RATE_SECONDS 5.0
+
+/* What a projection has done. */
+typedef struct EvsProgressStats
+{
+	int64		batches;		/* that moved its checkpoint */
+	int64		positions;		/* passed */
+	int64		failures;
+	int64		busy;			/* microseconds that workers had it */
+} EvsProgressStats;
 
 /* How long a session waits for a projection that no worker knows before it looks again. */
 #define LOOK_AGAIN_MS 1000
@@ -54,6 +65,8 @@ typedef struct ProgressSlot
 	uint64		turn;			/* when it was last claimed: who waited longest comes first */
 	double		rate;			/* events a second, as of rate_at */
 	TimestampTz rate_at;
+	TimestampTz claimed_at;		/* valid while claimed */
+	EvsProgressStats stats;		/* since the slot was taken */
 	ConditionVariable moved;	/* broadcast when position changes or the slot is freed */
 } ProgressSlot;
 
@@ -188,6 +201,7 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 		steer(slot, &rows[i]);
 		slot->rate = 0;
 		slot->rate_at = GetCurrentTimestamp();
+		memset(&slot->stats, 0, sizeof(slot->stats));
 	}
 	ConditionVariableBroadcast(&progress->changed);
 	LWLockRelease(evs_lock());
@@ -240,6 +254,7 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 	{
 		claims++;
 		best->claimed_by = MyProcPid;
+		best->claimed_at = now;
 		best->turn = ++progress->turns;
 		claim->slot = best - progress->slots;
 		claim->projection = best->projection;
@@ -292,6 +307,9 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 	{
 		slot->rate = faded_rate(slot, now) + Max(reach.position - claim->reach.position, 0) / RATE_SECONDS;
 		slot->rate_at = now;
+		slot->stats.batches += reach.checkpoint != claim->reach.checkpoint;
+		slot->stats.positions += Max(reach.position - claim->reach.position, 0);
+		slot->stats.busy += Max(now - slot->claimed_at, 0);
 		slot->reach = reach;
 		/* Where an event was passed, it was the one. */
 		slot->suspect = slot->suspect > reach.position && !reach.failing ? slot->suspect : 0;
@@ -324,6 +342,7 @@ evs_progress_passed(const EvsClaim *claim, EvsPosition to)
 			slot->claimed_by != 0 || slot->reach.failing ||
 			slot->reach.position < claim->reach.position || slot->reach.position >= to)
 			continue;
+		slot->stats.positions += to - slot->reach.position;
 		slot->reach.position = to;
 		ConditionVariableBroadcast(&slot->moved);
 	}
@@ -341,6 +360,8 @@ evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at, EvsPosition sus
 	if (slot)
 	{
 		slot->reach.failing = true;
+		slot->stats.failures++;
+		slot->stats.busy += Max(GetCurrentTimestamp() - slot->claimed_at, 0);
 		slot->retry_at = retry_at;
 		if (suspect != 0)
 			slot->suspect = suspect;
@@ -405,6 +426,7 @@ evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 	Oid			store = evs_catalog()->position_sequence;
 	EvsWaitResult result = EVS_WAIT_TIMED_OUT;
 	bool		was_known = false;
+	bool		slept = false;
 
 	for (;;)
 	{
@@ -435,6 +457,9 @@ evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left <= 0)
 			break;
+		if (!slept)
+			evs_count(evs_database_slot(), EVS_COUNT_WAITS, 1);
+		slept = true;
 		(void) ConditionVariableTimedSleep(moved, known ? left : Min(left, LOOK_AGAIN_MS),
 										   EVS_WAIT_EVENT("EvstoreWaitFor"));
 		if (!known)
@@ -445,6 +470,8 @@ evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 		}
 	}
 	ConditionVariableCancelSleep();
+	if (slept && result == EVS_WAIT_TIMED_OUT)
+		evs_count(evs_database_slot(), EVS_COUNT_TIMEOUTS, 1);
 	return result;
 }
 
@@ -474,4 +501,38 @@ evs_projection_progress(PG_FUNCTION_ARGS)
 	}
 	LWLockRelease(evs_lock());
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(evs_projection_stats);
+
+/* evstore._projection_stats() */
+Datum
+evs_projection_stats(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			store = evs_catalog()->position_sequence;
+	ProgressSlot *copy;
+	int			count = 0;
+
+	evs_shmem_require();
+	InitMaterializedSRF(fcinfo, 0);
+	copy = palloc_array(ProgressSlot, evs_max_projections);
+	LWLockAcquire(evs_lock(), LW_SHARED);
+	for (int i = 0; i < progress->used; i++)
+		if (progress->slots[i].database == MyDatabaseId && progress->slots[i].store == store)
+			copy[count++] = progress->slots[i];
+	LWLockRelease(evs_lock());
+
+	for (int i = 0; i < count; i++)
+	{
+		const EvsProgressStats *stats = &copy[i].stats;
+		Datum		values[] = {
+			Int32GetDatum(copy[i].projection), Int64GetDatum(stats->batches), Int64GetDatum(stats->positions),
+			Int64GetDatum(stats->failures), Float8GetDatum(stats->busy / (double) USECS_PER_SEC),
+		};
+		bool		nulls[lengthof(values)] = {false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }

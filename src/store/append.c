@@ -21,6 +21,8 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/counters.h"
+#include "base/database.h"
 #include "base/errors.h"
 #include "base/shmem.h"
 #include "catalog/pg_type.h"
@@ -74,6 +76,7 @@ evs_append_check_version(const text *stream, EvsVersion expected, EvsVersion act
 	if (is_expected(expected, actual))
 		return;
 
+	evs_count(evs_database_slot(), EVS_COUNT_CONFLICTS, 1);
 	name = text_to_cstring(stream);
 	if (expected == EVS_SOME_VERSION)
 		ereport(ERROR,

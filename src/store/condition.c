@@ -16,6 +16,8 @@
  */
 #include "evstore.h"
 
+#include "base/counters.h"
+#include "base/database.h"
 #include "base/errors.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
@@ -85,15 +87,17 @@ evs_condition_check(const EvsCondition *condition, EvsTable *table, Relation rel
 	evs_owner_end(&frame);
 	SPI_finish();
 
-	if (last != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_EVS_CONDITION_FAILED),
-				 errmsg("the condition of the append does not hold"),
-				 condition->after == 0 ?
-				 errdetail("An event that it forbids stands at position %lld.", (long long) last) :
-				 errdetail("An event that it forbids stands at position %lld, after %lld.",
-						   (long long) last, (long long) condition->after),
-				 errhint("Read the events again and decide anew.")));
+	if (last == 0)
+		return;
+	evs_count(evs_database_slot(), EVS_COUNT_CONDITIONS, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_EVS_CONDITION_FAILED),
+			 errmsg("the condition of the append does not hold"),
+			 condition->after == 0 ?
+			 errdetail("An event that it forbids stands at position %lld.", (long long) last) :
+			 errdetail("An event that it forbids stands at position %lld, after %lld.",
+					   (long long) last, (long long) condition->after),
+			 errhint("Read the events again and decide anew.")));
 }
 
 PG_FUNCTION_INFO_V1(evs_append_if);

@@ -48,6 +48,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "base/catalog.h"
+#include "base/counters.h"
 #include "base/database.h"
 #include "base/settings.h"
 #include "base/wakeup.h"
@@ -95,6 +96,7 @@ static uint64 held_limit = 0;	/* the limit while they are held; valid until then
 
 /* Of this session: what it has committed last, and the sequence that counts in. */
 static EvsPosition taken_last = 0;	/* highest position of the open transaction, 0 if it has none */
+static int64 taken_count = 0;	/* how many it has been given */
 static EvsPosition session_last = 0;
 static Oid	session_sequence = InvalidOid;
 
@@ -253,14 +255,15 @@ register_appender(DatabasePositions *positions)
 	pg_memory_barrier();
 }
 
-/* The transaction was given a position. */
+/* The transaction was given "count" positions up to this. */
 static void
-note_taken(const DatabasePositions *positions, EvsPosition position)
+note_taken(const DatabasePositions *positions, EvsPosition position, int count)
 {
 	if (session_sequence != positions->sequence)
 		session_last = 0;
 	session_sequence = positions->sequence;
 	taken_last = Max(taken_last, position);
+	taken_count += count;
 }
 
 /*
@@ -282,7 +285,7 @@ evs_position_allocate(int count)
 			reserve(positions, count);
 		else if (pg_atomic_compare_exchange_u64(&positions->next, &first, first + count))
 		{
-			note_taken(positions, first + count - 1);
+			note_taken(positions, first + count - 1, count);
 			return first;
 		}
 	}
@@ -326,7 +329,7 @@ void
 evs_position_choose(EvsPosition position)
 {
 	given_highest = Max(given_highest, (uint64) position);
-	note_taken(my_positions(true), position);
+	note_taken(my_positions(true), position, 1);
 }
 
 /*
@@ -476,9 +479,13 @@ static void
 position_finished(bool committed)
 {
 	given_highest = 0;
-	if (committed)
+	if (committed && taken_count > 0)
+	{
 		session_last = Max(session_last, taken_last);
-	taken_last = 0;
+		evs_count(my_appender->f.database, EVS_COUNT_TRANSACTIONS, 1);
+		evs_count(my_appender->f.database, EVS_COUNT_EVENTS, taken_count);
+	}
+	taken_last = taken_count = 0;
 	if (evs_position_mine() == 0)
 		return;
 	pg_atomic_write_u64(&my_appender->f.low, 0);
@@ -497,7 +504,7 @@ position_before_prepare(void)
 static void
 position_prepared(void)
 {
-	taken_last = 0;
+	taken_last = taken_count = 0;
 	if (evs_position_mine() != 0)
 		pg_atomic_write_u64(&my_appender->f.low, 0);
 }

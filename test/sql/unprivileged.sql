@@ -113,6 +113,8 @@ INSERT INTO trial VALUES
 	('evstore._final(regprocedure,regcollation,"any",anyelement)', $$evstore._final('array_agg(anynonarray)', '-', NULL::bytea, NULL::text[])$$),
 	('evstore._bounded(anyelement,text)', $$evstore._bounded('x'::text, 'x')$$),
 	('evstore._bounded(anyelement,text)', $$evstore._bounded(NULL::text, 'x')$$),
+	('evstore._counters()', $$(evstore._counters()).conflicts >= 0$$),
+	('evstore._projection_stats()', $$count(*) FROM evstore._projection_stats()$$),
 	('evstore._batch_from()', $$evstore._batch_from()$$),
 	('evstore._batch_to()', $$evstore._batch_to()$$),
 	('evstore._take_snapshot(text,regclass)', $$evstore._take_snapshot('order-1', 'events')$$),
