@@ -10,6 +10,7 @@ CREATE TABLE evstore._projection (
 	mode        text NOT NULL CHECK (mode IN ('async', 'inline')),
 	owner       regrole NOT NULL,
 	event_table regclass NOT NULL,
+	event_tables regclass[],	-- all of them, if they are several
 	read_table  regclass,
 	state_table regclass,		-- the table behind a read table that is a view
 	definition  text NOT NULL,
@@ -187,7 +188,7 @@ CREATE VIEW evstore.projections AS
 		-- on a standby nobody knows the head
 		CASE WHEN h.head > r."position" THEN h.head - r."position"
 			WHEN h.head IS NOT NULL THEN 0 END AS lag_events,
-		CASE WHEN h.head > r."position" THEN evstore._lag_seconds(p.event_table, r."position")
+		CASE WHEN h.head > r."position" THEN (SELECT pg_catalog.max(evstore._lag_seconds(t, r."position")) FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) t)
 			WHEN h.head IS NOT NULL THEN 0 END AS lag_seconds,
 		w.events_per_second, c.applied_at, c.failures, c.failed_at, c.failed_position,
 		-- an error message may quote data that only the owner may read

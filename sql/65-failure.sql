@@ -54,8 +54,9 @@ CREATE VIEW evstore.skipped_events AS
 		JOIN evstore._projection p ON p.id = s.projection
 		-- an error message may quote data, and a stream's name may tell something, too
 		CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(p.owner, 'USAGE') AS errors) o
-		CROSS JOIN LATERAL (SELECT o.errors, o.errors OR pg_catalog.has_table_privilege(p.event_table, 'SELECT')
-			AND NOT pg_catalog.row_security_active(p.event_table) AS events) r;
+		CROSS JOIN LATERAL (SELECT o.errors, o.errors OR (
+			SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(t, 'SELECT') AND NOT pg_catalog.row_security_active(t))
+			FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) t) AS events) r;
 COMMENT ON VIEW evstore.skipped_events IS
 	'events that projections have passed without applying them: skipped for good, or parked';
 GRANT SELECT ON evstore.skipped_events TO PUBLIC;

@@ -146,17 +146,22 @@ forget_outdated(void)
 void
 evs_apply_check(const EvsProjection *projection)
 {
+	ListCell   *cell;
+
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(projection->owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the owner of projection \"%s\" does not exist", projection->name),
 				 errdetail("Role %u was dropped.", projection->owner),
 				 errhint("Drop the projection, and create it as another role.")));
-	if (!evs_table_is_event_table(projection->event_table))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
-	evs_projection_check_policies(projection->event_table, projection->owner);
+	foreach(cell, projection->event_tables)
+	{
+		if (!evs_table_is_event_table(lfirst_oid(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
+		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
+	}
 	if (!OidIsValid(projection->state_table))
 		return;
 	if (get_rel_name(projection->state_table) == NULL)

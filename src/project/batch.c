@@ -71,16 +71,32 @@ evs_batch_next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_a
 	return position;
 }
 
+/* The position of the first event of any of a projection's tables after a position, or 0. */
+static EvsPosition
+next_of_any(const EvsProjection *projection, EvsPosition after)
+{
+	EvsPosition first = 0;
+	ListCell   *cell;
+
+	foreach(cell, projection->event_tables)
+	{
+		EvsPosition next = evs_batch_next_event(lfirst_oid(cell), after, NULL);
+
+		if (next != 0 && (first == 0 || next < first))
+			first = next;
+	}
+	return first;
+}
+
 /*
  * Where a batch that starts after "from" ends. *first is set to its first
- * event, 0 if there is no event of the projection's table in it: stretches of
+ * event, 0 if there is no event of the projection's tables in it: stretches of
  * other tables' events, and long gaps in the positions, are passed in one step.
  */
 static EvsPosition
 batch_end(const EvsProjection *projection, const EvsClaim *claim, EvsPosition from, EvsPosition safe, EvsPosition *first)
 {
-	TimestampTz recorded_at;
-	EvsPosition next = evs_batch_next_event(projection->event_table, from, &recorded_at);
+	EvsPosition next = next_of_any(projection, from);
 	EvsPosition end = safe - from <= projection->batch_size ? safe : from + projection->batch_size;
 
 	*first = 0;

@@ -22,6 +22,7 @@
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
 #include "project/check.h"
+#include "project/union.h"
 #include "rewrite/rewriteHandler.h"
 #include "store/table.h"
 #include "utils/fmgroids.h"
@@ -108,7 +109,7 @@ reads_events(Node *node, void *context)
 	return expression_tree_walker(node, reads_events, context);
 }
 
-/* The items of FROM: find where the event table stands, refuse what we cannot keep. */
+/* The items of FROM: find where the event table stands, or the union of several; refuse what we cannot keep. */
 Index
 evs_check_range_table(const Query *query)
 {
@@ -122,25 +123,25 @@ evs_check_range_table(const Query *query)
 		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
 
 		index++;
-		if (entry->rtekind == RTE_SUBQUERY)
+		if (entry->rtekind == RTE_SUBQUERY && !evs_union_is_union(entry))
 			evs_check_refuse("subqueries in FROM", "Join tables and call functions directly.");
+		if (entry->rtekind == RTE_SUBQUERY)
+			evs_union_check(entry);
 		if (entry->tablesample != NULL)
 			evs_check_refuse("TABLESAMPLE", "Filter with WHERE.");
 		if (entry->rtekind == RTE_JOIN && entry->alias != NULL)
 			evs_check_refuse("an alias of a join", "Give each table an alias of its own.");
-		if (entry->rtekind != RTE_RELATION)
-			continue;
-		if (get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
+		if (entry->rtekind == RTE_RELATION && get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
 			evs_check_refuse("a temporary table", "Workers cannot see it; join a permanent one.");
-		if (!reads_events((Node *) entry, &no_view))
+		if (entry->rtekind != RTE_SUBQUERY && !reads_events((Node *) entry, &no_view))
 			continue;
-		if (entry->relkind == RELKIND_VIEW)
+		if (entry->rtekind == RTE_RELATION && entry->relkind == RELKIND_VIEW)
 			evs_check_refuse("a view over an event table", "Name the event table itself.");
-		if (entry->alias != NULL && entry->alias->colnames != NIL)
+		if (entry->rtekind == RTE_RELATION && entry->alias != NULL && entry->alias->colnames != NIL)
 			evs_check_refuse("column aliases of the event table", "Call its columns by their names.");
 		if (event_index != 0)
 			evs_check_refuse("more than one event table, or one joined with itself",
-				   "Declare one projection for each, or a statement projection.");
+							 "Put several together with UNION ALL in FROM; events cannot be joined with events.");
 		event_index = index;
 	}
 	if (event_index == 0)

@@ -207,18 +207,21 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 	EvsCompiledQuery *query = evs_query_compile(projection->definition);
 	char	   *read_table = text_argument(fcinfo, ARG_READ_TABLE);
 	List	   *names = EVS_QUALIFIED_NAME(read_table ? read_table : projection->name);
+	ListCell   *cell;
 
-	if (!PG_ARGISNULL(ARG_EVENT_TABLE) && PG_GETARG_OID(ARG_EVENT_TABLE) != query->event_table)
+	if (!PG_ARGISNULL(ARG_EVENT_TABLE) && !list_member_oid(query->event_tables, PG_GETARG_OID(ARG_EVENT_TABLE)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the query reads another event table than the one given")));
 	projection->settings = evs_owner_capture_settings(false);
-	projection->event_table = query->event_table;
+	projection->event_tables = query->event_tables;
+	projection->event_table = linitial_oid(query->event_tables);
 	projection->columns = query->columns;
 	projection->on_conflict = query->on_conflict;
 	projection->ordered = query->ordered;
 	create_read_table(query, makeRangeVarFromNameList(names), projection);
-	evs_projection_check_policies(query->event_table, projection->owner);
+	foreach(cell, query->event_tables)
+		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
 	evs_projection_insert(projection, query->select);
 }
 

@@ -131,6 +131,12 @@ check_inline(const EvsProjection *projection)
 				 errmsg("projection \"%s\" cannot be inline", projection->name),
 				 errdetail("It depends on the order of all events, and concurrent appends commit in any."),
 				 errhint("Leave it to the workers, with mode \"async\".")));
+	if (list_length(projection->event_tables) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("projection \"%s\" cannot be inline", projection->name),
+				 errdetail("It follows several event tables."),
+				 errhint("Leave it to the workers, with mode \"async\".")));
 	/* The owner's code will run in every transaction that appends, and can make it fail. */
 	if (pg_class_aclcheck(projection->event_table, projection->owner, ACL_TRIGGER) != ACLCHECK_OK)
 		ereport(ERROR,

@@ -280,23 +280,33 @@ evs_park_give_up(const EvsProjection *projection, EvsPosition position, EvsPosit
 	ScanKeyData key;
 	PassedEvent event;
 	bool		done = false;
+	ListCell   *cell;
 
-	search_begin(&search, projection->event_table, 1);
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(position));
-	index_rescan(search.scan, &key, 1, NULL, 0);
-	if (search_next(&search, &event))
+	/* It is in one of the projection's tables. */
+	foreach(cell, projection->event_tables)
 	{
-		/* What belongs to no stream has nothing that follows it. */
-		*parked = projection->on_error == EVS_PARK && event.version != 0;
-		done = evs_checkpoint_give_up(projection->id, checkpoint, position, *parked);
+		bool		found;
+
+		search_begin(&search, lfirst_oid(cell), 1);
+		index_rescan(search.scan, &key, 1, NULL, 0);
+		found = search_next(&search, &event);
+		if (found)
+		{
+			/* What belongs to no stream has nothing that follows it. */
+			*parked = projection->on_error == EVS_PARK && event.version != 0;
+			done = evs_checkpoint_give_up(projection->id, checkpoint, position, *parked);
+		}
+		if (done)
+		{
+			insert_skipped(projection->id, &event, *parked, error);
+			if (*parked)
+				park_stream(projection->id, event.stream, event.version);
+		}
+		search_end(&search);
+		if (found)
+			break;
 	}
-	if (done)
-	{
-		insert_skipped(projection->id, &event, *parked, error);
-		if (*parked)
-			park_stream(projection->id, event.stream, event.version);
-	}
-	search_end(&search);
 	return done;
 }
 

@@ -334,6 +334,9 @@ evs_progress_passed(const EvsClaim *claim, EvsPosition to)
 
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
 	claimed = claimed_slot(claim);
+	/* A projection of several event tables follows what no other need follow. */
+	if (claimed && !OidIsValid(claimed->event_table))
+		claimed = NULL;
 	for (int i = 0; claimed && i < progress->used; i++)
 	{
 		ProgressSlot *slot = &progress->slots[i];

@@ -23,7 +23,7 @@ typedef struct EvsReach
 typedef struct EvsProjectionRow
 {
 	int			projection;
-	Oid			event_table;
+	Oid			event_table;	/* InvalidOid if they are several */
 	EvsReach	reach;
 	TimestampTz retry_at;		/* after a failure; else 0 */
 	EvsPosition suspect;		/* the event it failed on, or 0 */

@@ -272,6 +272,32 @@ evs_projection_find_own(const char *name)
 	return id;
 }
 
+/* An array of oids as a list. */
+static List *
+oid_list(Datum array)
+{
+	List	   *list = NIL;
+	Datum	   *items;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &items, NULL, &count);
+	for (int i = 0; i < count; i++)
+		list = lappend_oid(list, DatumGetObjectId(items[i]));
+	return list;
+}
+
+/* A list of oids as an array. */
+static Datum
+oid_array(const List *list)
+{
+	Datum	   *items = palloc_array(Datum, list_length(list));
+	ListCell   *cell;
+
+	foreach(cell, list)
+		items[foreach_current_index(cell)] = ObjectIdGetDatum(lfirst_oid(cell));
+	return PointerGetDatum(construct_array(items, list_length(list), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
 /* Load a projection, NULL if there is none of this id; call inside SPI. */
 EvsProjection *
 evs_projection_load(int id)
@@ -282,7 +308,8 @@ evs_projection_load(int id)
 
 	read_latest("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
 				" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid,"
-				" on_error, retries, mode = 'inline', ordered"
+				" on_error, retries, mode = 'inline', ordered,"
+				" coalesce(event_tables, ARRAY[event_table])::oid[]"
 				" FROM evstore._projection WHERE id::oid = $1", id);
 	if (SPI_processed == 0)
 		return NULL;
@@ -309,6 +336,7 @@ evs_projection_load(int id)
 	projection->retries = DatumGetInt32(column(13, &isnull));
 	projection->is_inline = DatumGetBool(column(14, &isnull));
 	projection->ordered = DatumGetBool(column(15, &isnull));
+	projection->event_tables = oid_list(column(16, &isnull));
 	return projection;
 }
 
@@ -407,7 +435,8 @@ evs_projection_check_policies(Oid event_table, Oid owner)
 void
 evs_projection_insert(EvsProjection *projection, const char *select)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID, OIDOID, BOOLOID};
+	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID, OIDOID, BOOLOID,
+	OIDARRAYOID};
 	Datum		values[] = {
 		CStringGetTextDatum(projection->name),
 		CStringGetTextDatum(kind_names[projection->kind]),
@@ -421,8 +450,9 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 		Int32GetDatum(projection->batch_size),
 		ObjectIdGetDatum(projection->state_table),
 		BoolGetDatum(projection->ordered),
+		oid_array(projection->event_tables),
 	};
-	char		nulls[] = "            ";
+	char		nulls[] = "             ";
 	bool		isnull;
 
 	if (!OidIsValid(projection->read_table))
@@ -431,11 +461,13 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 		nulls[6] = nulls[7] = 'n';
 	if (projection->state_table == projection->read_table)
 		nulls[10] = 'n';
+	if (list_length(projection->event_tables) < 2)
+		nulls[12] = 'n';
 
 	declaring = true;
 	run("WITH p AS (INSERT INTO evstore._projection (name, kind, mode, owner, event_table,"
-		" read_table, definition, columns, on_conflict, settings, batch_size, state_table, ordered)"
-		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10, $11::regclass, $12)"
+		" read_table, definition, columns, on_conflict, settings, batch_size, state_table, ordered, event_tables)"
+		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10, $11::regclass, $12, $13::regclass[])"
 		" RETURNING id) INSERT INTO evstore._checkpoint (projection) SELECT id FROM p"
 		" RETURNING projection",
 		lengthof(types), types, values, nulls, SPI_OK_INSERT_RETURNING);
@@ -546,7 +578,7 @@ check_drop(Oid relid)
 		return;
 	SPI_connect();
 	run("SELECT string_agg(quote_ident(name), ', ' ORDER BY name)"
-		" FROM evstore._projection WHERE event_table::oid = $1", 1, types, values, NULL, SPI_OK_SELECT);
+		" FROM evstore._projection WHERE $1 = ANY (coalesce(event_tables, ARRAY[event_table])::oid[])", 1, types, values, NULL, SPI_OK_SELECT);
 	names = column(1, &isnull);
 	if (!isnull)
 		ereport(ERROR,

@@ -8,7 +8,6 @@
 #include "base/xact.h"
 #include "catalog/objectaccess.h"
 #include "fmgr.h"
-#include "nodes/nodes.h"
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "utils/array.h"
@@ -38,6 +37,7 @@ typedef struct EvsProjection
 	bool		is_inline;		/* applied by whoever appends */
 	Oid			owner;
 	Oid			event_table;
+	List	   *event_tables;	/* the same, or several: the first of which it is */
 	Oid			read_table;		/* InvalidOid if none was declared */
 	Oid			state_table;	/* what a query's batches write: the read table, or what is behind it if it is a view */
 	char	   *definition;		/* as it was declared */

@@ -26,6 +26,8 @@
 #include "project/collect.h"
 #include "project/check.h"
 #include "project/query.h"
+#include "project/union.h"
+#include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/ruleutils.h"
 
@@ -93,9 +95,9 @@ skip_empty(SelectStmt *select)
 											   (Node *) count, (Node *) zero, -1);
 }
 
-/* The event table's item gets the bounds of the batch, in the tree as written. */
+/* A SELECT from an event table gets the bounds of the batch, in the tree as written. */
 static void
-add_bounds(SelectStmt *select, const char *event_alias)
+add_bounds_to(SelectStmt *select, const char *event_alias)
 {
 	static const char *const operators[] = {">", "<="};
 	static const char *const functions[] = {"_batch_from", "_batch_to"};
@@ -128,16 +130,14 @@ typedef struct SelectList
 	bool		ordered;		/* some column collects values in the order of positions */
 } SelectList;
 
-/* The column "position" of an item of FROM. */
+/* The column that is the position of the events; of no column, if a union leaves it out. */
 static Var *
 position_column(const Query *query, Index index)
 {
-	ListCell   *cell;
+	RangeTblEntry *entry = rt_fetch(index, query->rtable);
 
-	foreach(cell, rt_fetch(index, query->rtable)->eref->colnames)
-		if (strcmp(strVal(lfirst(cell)), "position") == 0)
-			return makeVar(index, foreach_current_index(cell) + 1, INT8OID, -1, InvalidOid, 0);
-	elog(ERROR, "the events have no column \"position\"");
+	return makeVar(index, evs_union_is_union(entry) ? evs_union_position(entry) : EVS_COLUMN_POSITION,
+				   INT8OID, -1, InvalidOid, 0);
 }
 
 /* Is this a query whose columns are keys and aggregates, and so can be stored themselves? */
@@ -187,6 +187,26 @@ compile_select_list(const Query *query, const SelectStmt *select, const Var *pos
 	foreach(cell, list->auxiliary)
 		list->columns = lappend(list->columns,
 								pstrdup(quote_identifier(lfirst_node(ResTarget, cell)->name)));
+}
+
+/* A query gets the bounds of the batch, in the tree as written. */
+static void
+add_bounds(SelectStmt *select, const RangeTblEntry *events)
+{
+	ListCell   *cell;
+
+	if (!evs_union_is_union(events))
+	{
+		add_bounds_to(select, events->eref->aliasname);
+		return;
+	}
+	foreach(cell, evs_union_parts(select))
+	{
+		SelectStmt *part = lfirst_node(SelectStmt, cell);
+		RangeVar   *table = linitial_node(RangeVar, part->fromClause);
+
+		add_bounds_to(part, table->alias ? table->alias->aliasname : table->relname);
+	}
 }
 
 /* Strings with commas between. */
@@ -243,12 +263,13 @@ compile(SelectStmt *select, const char *sql, const Query *query, Index event_ind
 	compile_select_list(query, select, position_column(query, event_index), &list);
 	select->targetList = list_concat(select->targetList, list.auxiliary);
 	compiled->initial = print(over_no_events(select), sql);
-	add_bounds(select, events->eref->aliasname);
+	add_bounds(select, events);
 	if (list.keys == NIL)
 		skip_empty(select);
 	compiled->select = print(select, sql);
 
-	compiled->event_table = events->relid;
+	compiled->event_tables = evs_union_is_union(events) ? evs_union_event_tables(events) :
+		list_make1_oid(events->relid);
 	compiled->keys = list.keys ? join(list.keys) : EVS_NO_KEYS;
 	compiled->has_keys = list.keys != NIL;
 	compiled->columns = join(list.columns);

@@ -5,6 +5,7 @@
 #ifndef EVSTORE_QUERY_H
 #define EVSTORE_QUERY_H
 
+#include "nodes/pg_list.h"
 #include "project/state.h"
 
 /* In place of the keys where there are none: equal in all rows, so that there is one. */
@@ -13,7 +14,7 @@
 /* A query that can be maintained. */
 typedef struct EvsCompiledQuery
 {
-	Oid			event_table;
+	List	   *event_tables;	/* of Oid */
 	char	   *select;			/* the query over one batch, with auxiliary columns */
 	char	   *initial;		/* the same over no events */
 	char	   *keys;			/* column names, quoted, with commas between; EVS_NO_KEYS if there are none */

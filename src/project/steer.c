@@ -55,6 +55,17 @@ check_settings(FunctionCallInfo fcinfo, int first)
 		check_timeout(PG_GETARG_INTERVAL_P(first + TIMEOUT));
 }
 
+/* A stream is known by its name, and two event tables may have one each of the same name. */
+static void
+check_parking(const EvsProjection *projection)
+{
+	if (projection && projection->on_error == EVS_PARK && list_length(projection->event_tables) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot park streams of several event tables"),
+				 errhint("Projection \"%s\" can stop or skip.", projection->name)));
+}
+
 /* Set what is not null of the settings, which are arguments from "first" on. Call inside SPI. */
 void
 evs_steer_set(int projection, FunctionCallInfo fcinfo, int first)
@@ -73,6 +84,7 @@ evs_steer_set(int projection, FunctionCallInfo fcinfo, int first)
 							" on_error = coalesce($3, on_error), retries = coalesce($4, retries),"
 							" timeout = nullif(coalesce($5, timeout), '0'), priority = coalesce($6, priority)"
 							" WHERE id = $1", lengthof(types), types, values, nulls, SPI_OK_UPDATE);
+	check_parking(evs_projection_load(projection));
 	evs_projection_note_change();
 }
 

@@ -88,7 +88,7 @@ read_projections(void)
 		evs_process_finish();
 
 	evs_owner_begin_extension(&frame);
-	if (SPI_execute("SELECT p.id, p.event_table::oid, c.\"position\", c.failures, c.failed_at, c.failed_position,"
+	if (SPI_execute("SELECT p.id, CASE WHEN p.event_tables IS NULL THEN p.event_table::oid ELSE 0 END, c.\"position\", c.failures, c.failed_at, c.failed_position,"
 					" c.given_up, c.parked, p.priority, ceil(1000 * extract(epoch FROM p.timeout))::integer"
 					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
 					" WHERE NOT c.paused AND NOT c.stopped AND p.mode = 'async'",

@@ -35,17 +35,19 @@ $node->safe_psql(
 		query => 'SELECT type, count(*) AS n, avg("position") AS middle FROM app.journal GROUP BY type');
 	SELECT evstore.create_projection('spread', read_table => 'app.spread', query => $$
 		SELECT type, round(stddev(version), 3) AS deviation, count(*) - 1 AS others FROM app.journal GROUP BY type HAVING count(*) > 0$$);
+	SELECT evstore.create_projection('both', read_table => 'app.both', query => $$
+		SELECT b.type, count(*) AS n FROM (SELECT type FROM app.journal UNION ALL SELECT type FROM public.events) b GROUP BY b.type$$);
 	SELECT evstore.create_projection('whole', read_table => 'app.whole', query => 'SELECT count(*) AS n, variance(version) AS spread FROM app.journal');
 	ALTER TABLE events ADD COLUMN note text DEFAULT 'plain';
 	CREATE INDEX ON events (type)});
 sell($node, 'postgres', 3000);
 $node->safe_psql('postgres', q{SELECT evstore.append('entry-1', evstore.events('[{"type": "Made", "data": {}, "id": "8a9a63ac-3a5e-4d0a-a9bc-47d1b2a0c7a5", "tags": ["a", "b"]}, {"type": "Kept", "data": {}, "metadata": {"by": "me"}}]'), 0, 'app.journal')});
 follows($node, 'postgres', 'in the source the projections follow');
-is($node->safe_psql('postgres', q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole}'::text[]) p}), 't', 'in the source, of the second event table too');
+is($node->safe_psql('postgres', q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole,both}'::text[]) p}), 't', 'in the source, of the second event table too');
 
 # Hold the projections back while more is appended and the dump is taken.
 my $holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN; LOCK TABLE sales, ledger, app.entries, app.spread_state, app.whole IN SHARE MODE');
+$holder->query_safe('BEGIN; LOCK TABLE sales, ledger, app.entries, app.spread_state, app.whole, app.both IN SHARE MODE');
 sell($node, 'postgres', 2000);
 $node->safe_psql('postgres', q{SELECT evstore.append('entry-2', 'Kept', '{}', event_table => 'app.journal')});
 my $dump = $node->basedir . '/dump';
@@ -59,7 +61,7 @@ my $events = q{
 	SELECT md5(string_agg(e::text, E'\n' ORDER BY "position")) FROM events e;
 	SELECT md5(string_agg(e::text, E'\n' ORDER BY "position")) FROM app.journal e};
 my $definitions = q{
-	SELECT name, kind, mode, owner, event_table, read_table, definition, batch_size
+	SELECT name, kind, mode, owner, event_table, event_tables, state_table, read_table, definition, batch_size
 	FROM evstore._projection ORDER BY name};
 my %source = map { $_ => $node->safe_psql('postgres', $_) } ($events, $definitions);
 my $highest = $node->safe_psql('postgres',
@@ -116,7 +118,7 @@ for my $way (@ways)
 	is($node->safe_psql($db, 'SELECT count(*) FROM evstore.read_events()'),
 		'5000', "$db: before anything is appended, readers get every event");
 
-	is($node->safe_psql($db, q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{sales,entries,spread,whole}'::text[]) p}),
+	is($node->safe_psql($db, q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{sales,entries,spread,whole,both}'::text[]) p}),
 		't', "$db: the query projections go on by themselves");
 	is($node->safe_psql($db, q{SELECT name, (SELECT count(*) FROM ledger) FROM evstore.projections WHERE state = 'paused'}),
 		'ledger|3000', "$db: the statement projection waits where it was");
@@ -130,16 +132,18 @@ for my $way (@ways)
 	follows($node, $db, "$db: the projections go on");
 	is( $node->safe_psql(
 			$db, q{
-			SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole}'::text[]) p;
+			SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole,both}'::text[]) p;
 			SELECT type, n, round(middle) FROM app.entries ORDER BY type;
 			SELECT type, deviation, others FROM app.spread ORDER BY type;
-			SELECT n, spread FROM app.whole}),
+			SELECT n, spread FROM app.whole;
+			SELECT type, n FROM app.both ORDER BY type}),
 		$node->safe_psql(
 			$db, q{
 			SELECT true;
 			SELECT type, count(*), round(avg("position")) FROM app.journal GROUP BY type ORDER BY type;
 			SELECT type, round(stddev(version), 3), count(*) - 1 FROM app.journal GROUP BY type ORDER BY type;
-			SELECT count(*), variance(version) FROM app.journal}),
+			SELECT count(*), variance(version) FROM app.journal;
+			SELECT type, count(*) FROM (SELECT type FROM app.journal UNION ALL SELECT type FROM events) b GROUP BY type ORDER BY type}),
 		"$db: also those of the second event table");
 
 	fails_with($node, $db, 'DELETE FROM events', 'VE005', "$db: the table is still append-only");

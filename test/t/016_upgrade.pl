@@ -18,8 +18,14 @@ my $spread = q{
 	SELECT data->>'region' AS region, count(*) + 1 AS more, stddev((data->>'amount')::numeric) AS deviation
 	FROM events GROUP BY data->>'region'};
 $old->safe_psql('postgres', qq{SELECT evstore.create_projection('spread', query => \$\$$spread\$\$)});
+$old->safe_psql('postgres', q{
+	SELECT evstore.create_event_table('journal');
+	SELECT evstore.create_projection('both', query => 'SELECT count(*) AS n FROM (SELECT type FROM events UNION ALL SELECT type FROM journal) b');
+	SELECT evstore.append('entry-1', 'Made', '{}', event_table => 'journal')});
 sell($old, 'postgres', 30);
 follows($old, 'postgres', 'in the old server the projections follow');
+
+is($old->safe_psql('postgres', q{SELECT evstore.wait_for('both'); SELECT n FROM "both"}), "t\n31", 'and the one over two event tables');
 
 # Leave them some work for later.
 my $holder = $old->background_psql('postgres', on_error_stop => 0);
@@ -55,6 +61,8 @@ follows($new, 'postgres', 'the projections go on');
 is($new->safe_psql('postgres', q{SELECT evstore.wait_for('spread'); SELECT * FROM spread ORDER BY region}),
 	"t\n" . $new->safe_psql('postgres', "$spread ORDER BY region"),
 	'a state that was stored goes on, in the same version of the server');
+$new->safe_psql('postgres', q{SELECT evstore.append('entry-1', 'Made', '{}', event_table => 'journal')});
+is($new->safe_psql('postgres', q{SELECT evstore.wait_for('both'); SELECT n FROM "both"}), "t\n62", 'both event tables are still followed');
 fails_with($new, 'postgres', 'DELETE FROM events', 'VE005', 'the table is still append-only');
 
 done_testing();
