@@ -329,6 +329,31 @@ call_partial(const Aggref *aggregate, const FuncCall *call, Oid stored_type)
 	return partial;
 }
 
+/*
+ * Refuse an aggregate that the caller may not run, here and not in a worker,
+ * and one that does not combine as it promises.
+ */
+static void
+check_promise(const Aggref *aggregate)
+{
+	Oid			function = aggregate->aggfnoid;
+	Oid			types[FUNC_MAX_ARGS];
+	int			count = get_aggregate_argtypes(unconstify(Aggref *, aggregate), types);
+	Oid			state_type;
+	EvsInner   *inner;
+
+	if (!evs_inner_possible(function))
+		return;
+	state_type = evs_inner_state_type(function, count, types);
+	inner = evs_inner_open(function, aggregate->inputcollid, evs_inner_stored_type(function, state_type), count, types);
+	if (!evs_inner_is_neutral(inner))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot maintain aggregate %s", format_procedure(function)),
+				 errdetail("Its initial state combined with itself is another: it would count once for every batch."),
+				 errhint("Give it an initial state that adds nothing.")));
+}
+
 /* Any aggregate with a combine function, by way of its state. */
 static bool
 compile_by_state(const char *column, const Aggref *aggregate, ResTarget *target,
@@ -347,8 +372,6 @@ compile_by_state(const char *column, const Aggref *aggregate, ResTarget *target,
 	if (!evs_inner_possible(function))
 		return false;
 	stored_type = evs_inner_stored_type(function, evs_inner_state_type(function, count, types));
-	/* What the caller may not do shall fail here. */
-	(void) evs_inner_open(function, aggregate->inputcollid, stored_type, count, types);
 	if (evs_inner_has_final(function))
 		kept = auxiliary_name(column, "state");
 	combination = psprintf(EVS_EXTENSION "._combine(%s, %s, %s)", which, side(EVS_OLD, kept), side(EVS_NEW, kept));
@@ -411,6 +434,7 @@ evs_aggregate_compile(const char *column, const Aggref *aggregate, const Var *po
 	bool		ours = schema == evs_catalog()->schema;
 
 	check_call(aggregate);
+	check_promise(aggregate);
 
 	if (ours && strcmp(name, "first") == 0)
 		compile_pick(column, true, call, auxiliary, combinations);

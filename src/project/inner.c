@@ -344,6 +344,25 @@ evs_inner_combine(EvsInner *inner, Node *aggregation, NullableDatum a, NullableD
 	return call(&inner->combine, inner->collation, aggregation, 2, arguments);
 }
 
+/*
+ * Does the initial state add nothing when it is combined? Every batch begins
+ * with it. (A sum that begins with 10 would count 10 for every batch.)
+ */
+bool
+evs_inner_is_neutral(EvsInner *inner)
+{
+	Node	   *pose = (Node *) evs_inner_pose();
+	NullableDatum initial = inner->initial;
+	NullableDatum twice;
+
+	if (initial.isnull)
+		return true;
+	if (!inner->by_value)
+		initial.value = datumCopy(initial.value, false, inner->length);
+	twice = evs_inner_combine(inner, pose, initial, inner->initial);
+	return !twice.isnull && datum_image_eq(twice.value, inner->initial.value, inner->by_value, inner->length);
+}
+
 /* The result. */
 NullableDatum
 evs_inner_final(EvsInner *inner, Node *aggregation, NullableDatum state)

@@ -43,6 +43,7 @@ extern AggState *evs_inner_pose(void);
 extern NullableDatum evs_inner_advance(EvsInner *inner, Node *aggregation, const NullableDatum *arguments,
 									   bool *untouched);
 extern NullableDatum evs_inner_combine(EvsInner *inner, Node *aggregation, NullableDatum a, NullableDatum b);
+extern bool evs_inner_is_neutral(EvsInner *inner);
 extern NullableDatum evs_inner_final(EvsInner *inner, Node *aggregation, NullableDatum state);
 extern NullableDatum evs_inner_serialize(EvsInner *inner, Node *aggregation, NullableDatum state);
 extern NullableDatum evs_inner_deserialize(EvsInner *inner, Node *aggregation, Datum bytes);

@@ -12,6 +12,12 @@ CREATE FUNCTION restless(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1'
 CREATE FUNCTION step(numeric, numeric) RETURNS numeric LANGUAGE sql IMMUTABLE AS 'SELECT $1 + $2';
 CREATE AGGREGATE without_combine(numeric) (SFUNC = step, STYPE = numeric, INITCOND = '0');
 
+CREATE AGGREGATE from_ten(integer) (SFUNC = int4pl, STYPE = integer, COMBINEFUNC = int4pl, INITCOND = '10');
+CREATE FUNCTION tens(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1 / 10';
+CREATE AGGREGATE tens_from_ten(integer) (SFUNC = int4pl, STYPE = integer, COMBINEFUNC = int4pl, FINALFUNC = tens, INITCOND = '10');
+CREATE FUNCTION keep_first(anyarray, VARIADIC anyarray) RETURNS anyarray LANGUAGE sql IMMUTABLE AS 'SELECT coalesce($1, $2)';
+CREATE AGGREGATE first_of(VARIADIC anyarray) (SFUNC = keep_first, STYPE = anyarray, COMBINEFUNC = array_larger, FINALFUNC = array_to_json);
+
 -- One error in full, as a user sees it.
 SELECT evstore.create_projection('p', query => $$
 	SELECT stream, row_number() OVER (ORDER BY stream) AS n FROM events GROUP BY stream$$);
@@ -120,6 +126,9 @@ CALL refuse(ARRAY[
 	$$SELECT stream, rank(1) WITHIN GROUP (ORDER BY version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, stddev(DISTINCT version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, without_combine(version) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, from_ten(version::integer) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, tens_from_ten(version::integer) AS n FROM events GROUP BY stream$$,
+	$$SELECT stream, first_of(version, version) AS n FROM events GROUP BY stream$$,
 	$$SELECT stream, max(version ORDER BY position) AS n FROM events GROUP BY stream$$]);
 
 -- Columns
