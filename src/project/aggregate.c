@@ -32,6 +32,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_agg.h"
+#include "parser/parser.h"
 #include "project/aggregate.h"
 #include "project/collect.h"
 #include "project/inner.h"
@@ -395,6 +396,24 @@ compile_by_state(const char *column, const Aggref *aggregate, ResTarget *target,
 		evs_seal_prepare();
 	}
 	return true;
+}
+
+/*
+ * A query without keys has a row even where it finds no event. How many it has
+ * found stands beside it, so that a batch without any need not write the row.
+ */
+void
+evs_aggregate_count_events(List **auxiliary, List **combinations)
+{
+	FuncCall   *count = makeFuncCall(SystemFuncName("count"), NIL, COERCE_EXPLICIT_CALL, -1);
+	ResTarget  *target = makeNode(ResTarget);
+
+	count->agg_star = true;
+	target->name = EVS_EVENTS;
+	target->val = (Node *) count;
+	target->location = -1;
+	*auxiliary = lappend(*auxiliary, target);
+	set_column(combinations, EVS_EVENTS, combine_sums(EVS_EVENTS));
 }
 
 /* Refuse a form of aggregate call that no two results can be combined of. */

@@ -12,6 +12,10 @@
 #define EVS_OLD	"old"
 #define EVS_NEW	"excluded"
 
+/* The auxiliary column of a query without keys. */
+#define EVS_EVENTS "_events"
+
+extern void evs_aggregate_count_events(List **auxiliary, List **combinations);
 extern void evs_aggregate_compile(const char *column, const Aggref *aggregate, const Var *position, ResTarget *target,
 								  List **auxiliary, List **combinations);
 

@@ -61,14 +61,14 @@ comment(const char *kind, const char *name, const char *text)
 	execute(psprintf("COMMENT ON %s %s IS %s", kind, name, text ? quote_literal_cstr(text) : "NULL"));
 }
 
-/* Create the table that a query is stored in, as it is over no events, with its key. */
+/* Create the table that a query is stored in, empty, with its key. */
 static Oid
 create_table(const EvsCompiledQuery *query, Oid schema, const char *name, const char *purpose)
 {
 	char	   *table = quote_qualified_identifier(get_namespace_name(schema), name);
 
-	execute(psprintf("CREATE TABLE %s WITH (fillfactor = %d) AS %s",
-					 table, READ_TABLE_FILLFACTOR, query->initial));
+	execute(psprintf("CREATE TABLE %s WITH (fillfactor = %d) AS %s WITH NO DATA",
+					 table, READ_TABLE_FILLFACTOR, query->select));
 	/* A key may be NULL (an order without a region), and is a key all the same. */
 	execute(psprintf(query->has_keys ? "ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)" :
 					 "CREATE UNIQUE INDEX ON %s (%s)", table, query->keys));
@@ -113,6 +113,21 @@ create_read_table(const EvsCompiledQuery *query, RangeVar *name, EvsProjection *
 	projection->state_table = create_table(query, schema, table, purpose);
 	projection->read_table = query->state == NULL ? projection->state_table :
 		create_view(query, projection->state_table, schema, name->relname, purpose);
+	evs_owner_end(&frame);
+}
+
+/* Fill the table that a query is stored in with what the query is over no events. */
+static void
+fill_table(const EvsProjection *projection)
+{
+	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->state_table)),
+												   get_rel_name(projection->state_table));
+	EvsOwnerFrame frame;
+
+	evs_owner_begin(&frame, GetUserId(), NULL);
+	if (SPI_execute(psprintf("INSERT INTO %s (%s) %s", table, projection->columns, evs_projection_initial(projection)),
+					false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not fill table \"%s\"", table);
 	evs_owner_end(&frame);
 }
 
@@ -223,6 +238,8 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 	foreach(cell, query->event_tables)
 		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
 	evs_projection_insert(projection, query->select);
+	if (!query->has_keys)
+		fill_table(projection);
 }
 
 /* What a statement and a handler have in common: they say themselves which tables they write. */

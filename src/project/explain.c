@@ -119,7 +119,7 @@ query_statement(const EvsProjection *projection)
 	return evs_projection_upsert(projection,
 								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->state_table)),
 															get_rel_name(projection->state_table)),
-								 view_query(projection));
+								 evs_projection_rows(projection, psprintf("(%s) batch", view_query(projection))));
 }
 
 /* Explain all of it, as the owner. */

@@ -32,7 +32,9 @@
 #include "project/checkpoint.h"
 #include "project/failure.h"
 #include "project/generation.h"
+#include "project/aggregate.h"
 #include "project/projection.h"
+#include "project/query.h"
 #include "storage/lmgr.h"
 #include "store/table.h"
 #include "utils/acl.h"
@@ -553,6 +555,27 @@ order_of_rows(const EvsProjection *projection)
 /* The query of a query projection over the current batch, or the calls of a handler. */
 char *
 evs_projection_select(const EvsProjection *projection)
+{
+	return evs_projection_rows(projection, batch_view(projection->id));
+}
+
+/*
+ * The rows that a batch writes of those that the projection's query has over
+ * it. A grand total has a row also where there is no event; that is what its
+ * table begins with, and need not be written again.
+ */
+char *
+evs_projection_rows(const EvsProjection *projection, const char *query)
+{
+	const char *no_keys = "(" EVS_NO_KEYS ")";
+	bool		total = projection->on_conflict && strncmp(projection->on_conflict, no_keys, strlen(no_keys)) == 0;
+
+	return psprintf("SELECT * FROM %s%s", query, total ? " WHERE " EVS_EVENTS " > 0" : "");
+}
+
+/* What the table of a query begins with: the query over no events, to be run outside of a batch. */
+char *
+evs_projection_initial(const EvsProjection *projection)
 {
 	return psprintf("SELECT * FROM %s", batch_view(projection->id));
 }

@@ -78,6 +78,8 @@ extern bool evs_projection_set_mode(const EvsProjection *projection, bool is_inl
 extern List *evs_projection_list_inline(Oid event_table);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
 extern char *evs_projection_select(const EvsProjection *projection);
+extern char *evs_projection_rows(const EvsProjection *projection, const char *query);
+extern char *evs_projection_initial(const EvsProjection *projection);
 extern char *evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select);
 extern void evs_projection_check_utility(Node *statement);
 extern void evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub);

@@ -63,38 +63,6 @@ add_conditions(SelectStmt *select, List *conditions)
 	select->whereClause = (Node *) makeBoolExpr(AND_EXPR, conditions, -1);
 }
 
-/* The same query over no events at all: what its read table begins with. */
-static SelectStmt *
-over_no_events(SelectStmt *select)
-{
-	SelectStmt *empty = copyObject(select);
-	A_Const    *never = makeNode(A_Const);
-
-	never->val.boolval.type = T_Boolean;
-	never->val.boolval.boolval = false;
-	never->location = -1;
-	add_conditions(empty, list_make1(never));
-	return empty;
-}
-
-/*
- * A query without keys has a row even where it finds no event. That row stands
- * in the read table from the beginning, and a batch need not write it again.
- */
-static void
-skip_empty(SelectStmt *select)
-{
-	FuncCall   *count = makeFuncCall(SystemFuncName("count"), NIL, COERCE_EXPLICIT_CALL, -1);
-	A_Const    *zero = makeNode(A_Const);
-
-	count->agg_star = true;
-	zero->val.ival.type = T_Integer;
-	zero->val.ival.ival = 0;
-	zero->location = -1;
-	select->havingClause = (Node *) makeA_Expr(AEXPR_OP, SystemFuncName(">"),
-											   (Node *) count, (Node *) zero, -1);
-}
-
 /* A SELECT from an event table gets the bounds of the batch, in the tree as written. */
 static void
 add_bounds_to(SelectStmt *select, const char *event_alias)
@@ -184,6 +152,8 @@ compile_select_list(const Query *query, const SelectStmt *select, const Var *pos
 								  &list->auxiliary, &list->combinations);
 		}
 	}
+	if (list->keys == NIL)
+		evs_aggregate_count_events(&list->auxiliary, &list->combinations);
 	foreach(cell, list->auxiliary)
 		list->columns = lappend(list->columns,
 								pstrdup(quote_identifier(lfirst_node(ResTarget, cell)->name)));
@@ -262,10 +232,7 @@ compile(SelectStmt *select, const char *sql, const Query *query, Index event_ind
 
 	compile_select_list(query, select, position_column(query, event_index), &list);
 	select->targetList = list_concat(select->targetList, list.auxiliary);
-	compiled->initial = print(over_no_events(select), sql);
 	add_bounds(select, events);
-	if (list.keys == NIL)
-		skip_empty(select);
 	compiled->select = print(select, sql);
 
 	compiled->event_tables = evs_union_is_union(events) ? evs_union_event_tables(events) :

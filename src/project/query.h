@@ -16,7 +16,6 @@ typedef struct EvsCompiledQuery
 {
 	List	   *event_tables;	/* of Oid */
 	char	   *select;			/* the query over one batch, with auxiliary columns */
-	char	   *initial;		/* the same over no events */
 	char	   *keys;			/* column names, quoted, with commas between; EVS_NO_KEYS if there are none */
 	bool		has_keys;
 	char	   *columns;		/* the same of all columns, in the order of "select" */

@@ -43,9 +43,13 @@ $$;
 CREATE FUNCTION differences(read_table regclass, query text) RETURNS bigint LANGUAGE plpgsql AS
 $$
 DECLARE
+	columns text;
 	result bigint;
 BEGIN
-	EXECUTE format('SELECT count(*) FROM ((TABLE %1$s EXCEPT ALL (%2$s)) UNION ALL ((%2$s) EXCEPT ALL TABLE %1$s)) d', read_table, query) INTO result;
+	SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns
+	FROM pg_attribute WHERE attrelid = read_table AND attnum > 0 AND NOT attisdropped AND attname NOT LIKE '\_%';
+	EXECUTE format('SELECT count(*) FROM ((SELECT %1$s FROM %2$s EXCEPT ALL (%3$s)) UNION ALL ((%3$s) EXCEPT ALL SELECT %1$s FROM %2$s)) d',
+		columns, read_table, query) INTO result;
 	RETURN result;
 END
 $$;
@@ -65,7 +69,7 @@ SELECT stream, types, newest_first, text, lines, joined, bytes FROM history ORDE
 SELECT stream, xs, pairs, all_data, newest, oldest FROM history ORDER BY stream;
 SELECT * FROM items ORDER BY stream;
 SELECT * FROM steps ORDER BY stream;
-SELECT * FROM all_types;
+SELECT types, versions FROM all_types;
 
 -- What is collected has a bound: within a batch, and when batches are put together.
 SELECT evstore.create_projection('long', query => 'SELECT type, string_agg(data->>''text'', '''' ORDER BY position) AS text FROM events WHERE data ? ''text'' GROUP BY type');

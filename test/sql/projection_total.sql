@@ -14,6 +14,9 @@ SELECT evstore.create_projection('rare', query => $$
 -- Over no events it is what the query is over no events.
 SELECT events, with_x, x, average, last FROM total;
 SELECT events, highest FROM rare;
+-- That is what its view shows outside of a batch: whatever is built beside it begins so.
+SELECT 'evstore._batch_' || id AS view FROM evstore._projection WHERE name = 'rare' \gset
+SELECT events, highest, _events FROM :view;
 SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'total'::regclass;
 INSERT INTO total (events) VALUES (1);
 \echo :SQLSTATE
