@@ -1,0 +1,2 @@
+\set s random(1, 10000)
+SELECT evstore.execute('account-' || :s::text, 'deposit', :data::jsonb);

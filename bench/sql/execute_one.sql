@@ -1,0 +1,1 @@
+SELECT evstore.execute('account-hot' || :n, 'deposit', :data::jsonb);

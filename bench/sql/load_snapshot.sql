@@ -1,0 +1,1 @@
+SELECT evstore.load('long-' || :length);
