@@ -2,7 +2,8 @@
 # every way, they lose and repeat nothing; nor do they across crashes, dumps and
 # promotions.  Three kinds: sales (query), ledger (statement; its table has no
 # key, so an event applied twice stands there twice), tally (handler; a number
-# for each stream, which it compares with the version of the event).
+# for each stream, which it compares with the version of the event).  A fourth,
+# echo (handlers), appends an answer to every question, to the same table.
 
 use strict;
 use warnings;
@@ -40,11 +41,16 @@ $node->safe_psql(
 		END IF;
 	END $$;
 	SELECT evstore.create_projection('tally', handler => 'tally', read_table => 'tally', batch_size => 50);
+	CREATE FUNCTION echo(e evstore.event) RETURNS void LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM evstore.append('answer-' || e.position % 5, 'Answered', jsonb_build_object('question', e.position));
+	END $$;
+	SELECT evstore.create_projection('echo', handlers => '{"Asked": "echo"}', batch_size => 50);
 	SELECT evstore.create_event_table('other');
 	CREATE FUNCTION say(n integer) RETURNS jsonb LANGUAGE sql AS
 		$$SELECT jsonb_build_object('region', 'region ' || n % 3, 'amount', n)$$});
 
-my @projections = ('sales', 'ledger', 'tally');
+my @projections = ('sales', 'ledger', 'tally', 'echo');
 
 # Every read table is what the query over the whole log gives, none of the projections has failed.
 sub is_right
@@ -52,6 +58,8 @@ sub is_right
 	my ($where, $test_name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
+	# what is answered now is for the others to follow
+	$where->safe_psql($db, q{SELECT evstore.wait_for('echo')});
 	follows($where, $db, "$test_name: sales and ledger");
 	is( $where->safe_psql(
 			$db, q{
@@ -59,11 +67,20 @@ sub is_right
 		SELECT count(*) FROM tally FULL JOIN (SELECT stream, count(*) AS n FROM events GROUP BY stream) e USING (stream)
 		WHERE events IS DISTINCT FROM n}),
 		"t\n0", "$test_name: tally");
+	is( $where->safe_psql(
+			$db, q{
+		SELECT evstore.wait_for('echo');
+		SELECT count(*) FROM (SELECT "position" FROM events WHERE type = 'Asked') q
+			FULL JOIN (SELECT (data->>'question')::bigint AS "position", count(*) AS n FROM events WHERE type = 'Answered' GROUP BY 1) a
+			USING ("position") WHERE n IS DISTINCT FROM 1}),
+		"t\n0", "$test_name: echo");
 	return;
 }
 
 # Ways to append, of several events, in orders of their regions that differ; some are rolled back.
 my %scripts = (
+	ask => q{SELECT evstore.append('ask-' || :n % 3, (SELECT array_agg(('Asked', say(i), NULL, NULL, NULL)::evstore.new_event)
+		FROM generate_series(1, 1 + :n % 3) i));},
 	one => q{SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));},
 	many => q{SELECT evstore.append('sale-' || :n % 20, (SELECT array_agg(('Sold', say(:n + i), NULL, NULL, NULL)::evstore.new_event)
 		FROM generate_series(1, 1 + :n % 7) i));},
@@ -191,7 +208,7 @@ is_right($node, 'after a prepared transaction');
 
 # 4. A crash while sessions append inline.
 switch($_, 'inline') for @projections;
-is($node->safe_psql($db, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live'}), '3', 'all are inline');
+is($node->safe_psql($db, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live'}), '4', 'all are inline');
 $load = start_load(4);
 wait_for_events(200);
 kill_server($node);
@@ -229,7 +246,7 @@ for my $restored ('whole', 'parts')
 	is( $node->safe_psql(
 			$restored, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live';
 		SELECT count(*) FROM pg_trigger WHERE tgrelid = 'events'::regclass AND tgname = 'evstore_inline' AND tgenabled = 'A'}),
-		"3\n1", "$restored: the projections are inline");
+		"4\n1", "$restored: the projections are inline");
 	$db = $restored;
 	is_right($node, "restored $restored");
 	sell($node, $restored, 30);
@@ -250,7 +267,7 @@ $node->wait_for_catchup($standby);
 my $tables = q{SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM sales t; SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM ledger t};
 is($standby->safe_psql($db, $tables), $node->safe_psql($db, $tables), 'the standby has the read tables');
 is($standby->safe_psql($db, q{SELECT count(*), count("position") FROM evstore.projections WHERE mode = 'inline'}),
-	'3|0', 'the standby shows what it knows');
+	'4|0', 'the standby shows what it knows');
 kill_server($node);
 $standby->promote;
 sell($standby, $db, 20);
