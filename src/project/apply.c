@@ -282,7 +282,7 @@ evs_apply_find(int id)
 typedef struct BatchContext
 {
 	const char *projection;
-	const EvsBounds *bounds;	/* NULL before and after */
+	EvsBounds	bounds;			/* up to 0 at first */
 } BatchContext;
 
 /* Name the batch. */
@@ -291,9 +291,9 @@ batch_error_context(void *arg)
 {
 	const BatchContext *batch = arg;
 
-	if (batch->bounds)
+	if (batch->bounds.to > 0)
 		errcontext("projection \"%s\", events after position %lld up to %lld",
-				   batch->projection, (long long) batch->bounds->from, (long long) batch->bounds->to);
+				   batch->projection, (long long) batch->bounds.from, (long long) batch->bounds.to);
 }
 
 /* Stop if SPI could not do what it was told. */
@@ -369,18 +369,28 @@ run_kept(const EvsApplied *applied)
 	return SPI_processed;
 }
 
-/* Plan for what the batch spans, and run it. Returns the same. */
+/* Plan for what the batch spans, and run it; only a query takes several ranges at once. Returns the same. */
 static uint64
-run_planned(const EvsApplied *applied, const EvsBounds *bounds)
+run_planned(const EvsApplied *applied, const EvsBounds *ranges, int count)
 {
 	EvsAppliedState *state = applied->state;
 	SPIExecuteOptions options = {.dest = None_Receiver};
 
 	pin_settings(true);
 	if (applied->definition->kind == EVS_QUERY)
-		return evs_catchup_apply(state->select, state->upsert, bounds);
+		return evs_catchup_apply(state->select, state->upsert, ranges, count);
 	check_result(SPI_execute_extended(state->sql, &options));
 	return SPI_processed;
+}
+
+/* Apply the events of one range, or, for a query, of several. */
+static uint64
+run(const EvsApplied *applied, const EvsBounds *ranges, int count, BatchContext *batch)
+{
+	batch->bounds = (EvsBounds) {ranges[0].from, ranges[count - 1].to};
+	(void) evs_bounds_set(&batch->bounds);
+	return count == 1 && (applied->definition->kind == EVS_HANDLER || ranges->to - ranges->from <= FEW_EVENTS) ?
+		run_kept(applied) : run_planned(applied, ranges, count);
 }
 
 /* Run what applies the events of some ranges, as the projection's owner. */
@@ -392,15 +402,11 @@ run_as_owner(const EvsApplied *applied, const EvsBounds *ranges, int count, Batc
 	uint64		written = 0;
 
 	evs_owner_begin(&frame, projection->owner, projection->settings);
-	for (int i = 0; i < count; i++)
-	{
-		const EvsBounds *bounds = &ranges[i];
-
-		batch->bounds = bounds;
-		(void) evs_bounds_set(bounds);
-		written += projection->kind == EVS_HANDLER || bounds->to - bounds->from <= EVS_FEW_EVENTS ?
-			run_kept(applied) : run_planned(applied, bounds);
-	}
+	if (projection->kind == EVS_QUERY)
+		written = run(applied, ranges, count, batch);
+	else
+		for (int i = 0; i < count; i++)
+			written += run(applied, &ranges[i], 1, batch);
 	evs_owner_end(&frame);
 	return written;
 }

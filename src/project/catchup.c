@@ -15,6 +15,10 @@
  *
  * With the bounds as they are in the view, its scan could have no helpers: only
  * this process knows them, so the functions are PARALLEL RESTRICTED.
+ *
+ * Events that an INSERT has added between those of others are several ranges.
+ * They, too, are one query here, over the list of their positions. So every row
+ * of the read table is changed once, and all in the order of the key.
  */
 #include "evstore.h"
 
@@ -28,39 +32,98 @@
 #include "nodes/nodeFuncs.h"
 #include "project/catchup.h"
 #include "tcop/tcopprot.h"
+#include "utils/array.h"
+#include "utils/fmgroids.h"
 #include "utils/plancache.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
+#include "utils/typcache.h"
+
+/* Which bound an expression is: -1 the lower, 1 the upper one, 0 none. */
+static int
+which_bound(const Node *node)
+{
+	Oid			function = node && IsA(node, FuncExpr) ? ((const FuncExpr *) node)->funcid : InvalidOid;
+
+	if (!OidIsValid(function))
+		return 0;
+	return function == evs_catalog()->batch_from_function ? -1 : function == evs_catalog()->batch_to_function;
+}
 
 /* A copy of a tree, with the bounds in place of the functions that return them. */
 static Node *
 bind_bounds(Node *node, void *context)
 {
 	const EvsBounds *bounds = context;
-	Oid			function;
 
 	if (node == NULL)
 		return NULL;
 	if (IsA(node, Query))
 		return (Node *) query_tree_mutator((Query *) node, bind_bounds, context, 0);
-	function = IsA(node, FuncExpr) ? ((FuncExpr *) node)->funcid : InvalidOid;
-	if (OidIsValid(function) && (function == evs_catalog()->batch_from_function ||
-								 function == evs_catalog()->batch_to_function))
+	if (which_bound(node) != 0)
 		return (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
-								  Int64GetDatum(function == evs_catalog()->batch_from_function ?
-												bounds->from : bounds->to),
+								  Int64GetDatum(which_bound(node) < 0 ? bounds->from : bounds->to),
 								  false, FLOAT8PASSBYVAL);
 	return expression_tree_mutator(node, bind_bounds, context);
 }
 
-/* The plan of the query for these bounds. */
+/* The positions of some ranges. */
+static ArrayType *
+list_positions(const EvsBounds *ranges, int count)
+{
+	Datum	   *values;
+	int			total = 0;
+
+	for (int i = 0; i < count; i++)
+		total += ranges[i].to - ranges[i].from;
+	values = palloc_array(Datum, total);
+	total = 0;
+	for (int i = 0; i < count; i++)
+		for (EvsPosition position = ranges[i].from + 1; position <= ranges[i].to; position++)
+			values[total++] = Int64GetDatum(position);
+	return construct_array(values, total, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+/* A copy of a tree, with "is in the list" in place of the comparison with the lower bound, and none with the upper. */
+static Node *
+bind_positions(Node *node, void *context)
+{
+	OpExpr	   *comparison;
+	int			bound;
+	ScalarArrayOpExpr *in_list;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+		return (Node *) query_tree_mutator((Query *) node, bind_positions, context, 0);
+	comparison = IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2 ? (OpExpr *) node : NULL;
+	bound = comparison ? which_bound(lsecond(comparison->args)) : 0;
+	if (bound == 0)
+		return expression_tree_mutator(node, bind_positions, context);
+	if (bound > 0)
+		return makeBoolConst(true, false);
+	in_list = makeNode(ScalarArrayOpExpr);
+	in_list->opno = lookup_type_cache(INT8OID, TYPECACHE_EQ_OPR)->eq_opr;
+	in_list->opfuncid = F_INT8EQ;
+	in_list->useOr = true;
+	in_list->args = list_make2(copyObject(linitial(comparison->args)),
+							   makeConst(INT8ARRAYOID, -1, InvalidOid, -1, PointerGetDatum(context), false, false));
+	in_list->location = -1;
+	return (Node *) in_list;
+}
+
+/* The plan of the query for these events. */
 PlannedStmt *
-evs_catchup_plan(const char *select, const EvsBounds *bounds)
+evs_catchup_plan(const char *select, const EvsBounds *ranges, int count)
 {
 	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(select));
 	List	   *queries = pg_analyze_and_rewrite_fixedparams(statement, select, NULL, 0, NULL);
-	Node	   *query = bind_bounds((Node *) linitial_node(Query, queries), (void *) bounds);
+	Node	   *query = (Node *) linitial_node(Query, queries);
 
+	if (count == 1)
+		query = bind_bounds(query, (void *) ranges);
+	else
+		query = bind_positions(query, list_positions(ranges, count));
 	return pg_plan_query((Query *) query, select, CURSOR_OPT_PARALLEL_OK, NULL);
 }
 
@@ -99,14 +162,14 @@ prepare_upsert(const char *upsert)
 }
 
 /*
- * Run "select" over a batch, and "upsert" over the rows it returns, which that
- * finds under the name EVS_CATCHUP_ROWS. Returns how many rows were written.
- * Call inside SPI.
+ * Run "select" over the events of some ranges, and "upsert" over the rows it
+ * returns, which that finds under the name EVS_CATCHUP_ROWS. Returns how many
+ * rows were written. Call inside SPI.
  */
 uint64
-evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *bounds)
+evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *ranges, int count)
 {
-	PlannedStmt *plan = evs_catchup_plan(select, bounds);
+	PlannedStmt *plan = evs_catchup_plan(select, ranges, count);
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 	EphemeralNamedRelationData relation = {
 		.md = {

@@ -11,7 +11,7 @@
 /* The name by which an upsert finds the rows of its batch. */
 #define EVS_CATCHUP_ROWS "_batch_rows"
 
-extern PlannedStmt *evs_catchup_plan(const char *select, const EvsBounds *bounds);
-extern uint64 evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *bounds);
+extern PlannedStmt *evs_catchup_plan(const char *select, const EvsBounds *ranges, int count);
+extern uint64 evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *ranges, int count);
 
 #endif							/* EVSTORE_CATCHUP_H */

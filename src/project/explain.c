@@ -84,7 +84,7 @@ append_catchup_plan(void *argument, const EvsBounds *bounds)
 	PlannedStmt *plan;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	plan = evs_catchup_plan(select, bounds);
+	plan = evs_catchup_plan(select, bounds, 1);
 	query = CreateQueryDesc(plan, select, GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
 	ExecutorStart(query, EXEC_FLAG_EXPLAIN_ONLY);
 	state->costs = true;
