@@ -389,7 +389,7 @@ run(const EvsApplied *applied, const EvsBounds *ranges, int count, BatchContext 
 {
 	batch->bounds = (EvsBounds) {ranges[0].from, ranges[count - 1].to};
 	(void) evs_bounds_set(&batch->bounds);
-	return count == 1 && (applied->definition->kind == EVS_HANDLER || ranges->to - ranges->from <= FEW_EVENTS) ?
+	return count == 1 && (applied->definition->kind == EVS_HANDLER || ranges->to - ranges->from <= EVS_FEW_EVENTS) ?
 		run_kept(applied) : run_planned(applied, ranges, count);
 }
 

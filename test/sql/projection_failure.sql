@@ -410,7 +410,7 @@ CREATE OR REPLACE FUNCTION dawdle(e evstore.event) RETURNS void LANGUAGE sql AS
 SELECT pour('{i-1}', 31, 40);
 SELECT evstore.set_projection('slow', timeout => '30 milliseconds');
 CALL until($$failures > 0 FROM evstore.projections$$);
-SELECT state, failed_position, regexp_replace(last_error, '\d+', 'N', 'g') AS last_error, skipped_events FROM evstore.projections;
+SELECT state, failed_position, regexp_replace(split_part(last_error, E'\nCONTEXT', 1), '\d+', 'N', 'g') AS last_error, skipped_events FROM evstore.projections;
 SELECT pg_advisory_unlock(23);
 SELECT evstore.set_projection('slow', timeout => '0');
 SELECT evstore.retry_projection('slow');
