@@ -28,7 +28,7 @@ BEGIN
 	END CASE;
 	RETURN a;
 END $$;
-SELECT evstore.create_aggregate('account', 'apply', '(,0,0,f)', snapshot_every => 100);
+SELECT evstore.create_aggregate('account', 'apply', '{"balance": 0, "overdraft": 0, "is_open": false}', snapshot_every => 100);
 
 -- ---------------------------------------------------------------------------------------------------------------------
 -- The commands: who decides may refuse

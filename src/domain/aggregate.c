@@ -10,6 +10,7 @@
  */
 #include "evstore.h"
 
+#include "base/owner.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "domain/aggregate.h"
@@ -17,6 +18,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
@@ -72,6 +74,59 @@ hash_definition(const EvsAggregate *aggregate)
 	return psprintf(UINT64_FORMAT "." UINT64_FORMAT, hash[0], hash[1]);
 }
 
+/* A row from a JSON object: what the object does not name is NULL. */
+static Datum
+row_from_json(Oid type, const char *json)
+{
+	Oid			types[] = {JSONBOID};
+	Datum		values[] = {DirectFunctionCall1(jsonb_in, CStringGetDatum(json))};
+	MemoryContext caller = CurrentMemoryContext;
+	bool		isnull;
+	Datum		row;
+
+	SPI_connect();
+	if (SPI_execute_with_args(psprintf("SELECT pg_catalog.jsonb_populate_record(NULL::%s, $1)",
+									   format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY)),
+							  lengthof(types), types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not make a row of a JSON object");
+	row = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	MemoryContextSwitchTo(caller);
+	row = datumCopy(row, false, -1);
+	SPI_finish();
+	return row;
+}
+
+/*
+ * A state from its text form, in the current memory context. That of a row may
+ * be a JSON object, which goes on being one when the type gets more columns.
+ */
+Datum
+evs_aggregate_state_in(Oid type, const char *state, bool *isnull)
+{
+	Oid			input;
+	Oid			parameter;
+
+	*isnull = state == NULL;
+	if (state == NULL)
+		return (Datum) 0;
+	if (type_is_rowtype(type) && state[strspn(state, " \t\r\n")] == '{')
+		return row_from_json(type, state);
+	getTypeInputInfo(type, &input, &parameter);
+	return OidInputFunctionCall(input, (char *) state, parameter, -1);
+}
+
+/* Make the initial state, as the aggregate's owner. */
+static void
+read_initial_state(EvsAggregate *aggregate)
+{
+	EvsOwnerFrame frame;
+	bool		isnull;
+
+	evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
+	aggregate->initial_value = evs_aggregate_state_in(aggregate->state_type, aggregate->initial_state, &isnull);
+	evs_owner_end(&frame);
+}
+
 /* Read an aggregate. */
 static EvsDefinition *
 read_aggregate(const EvsDefinition *key)
@@ -103,6 +158,7 @@ read_aggregate(const EvsDefinition *key)
 	if (aggregate == NULL)
 		return NULL;
 	read_apply(aggregate, key->category);
+	read_initial_state(aggregate);
 	aggregate->hash = hash_definition(aggregate);
 	return &aggregate->definition;
 }
@@ -120,18 +176,4 @@ evs_aggregate_open(Oid event_table, const text *stream)
 						get_rel_name(event_table), text_to_cstring(stream)),
 				 errhint("Declare one for its category, what stands before the first \"-\", with evstore.create_aggregate().")));
 	return (const EvsAggregate *) definition;
-}
-
-/* A state from its text form, in the current memory context. */
-Datum
-evs_aggregate_state_in(const EvsAggregate *aggregate, const char *state, bool *isnull)
-{
-	Oid			input;
-	Oid			parameter;
-
-	*isnull = state == NULL;
-	if (state == NULL)
-		return (Datum) 0;
-	getTypeInputInfo(aggregate->state_type, &input, &parameter);
-	return OidInputFunctionCall(input, (char *) state, parameter, -1);
 }

@@ -17,10 +17,11 @@ typedef struct EvsAggregate
 	int16		state_length;	/* how to copy a state */
 	bool		state_by_value;
 	char	   *initial_state;	/* in text form; NULL is NULL */
+	Datum		initial_value;	/* the same, unless NULL */
 	char	   *hash;			/* changes when a state may be another for the same events */
 } EvsAggregate;
 
 extern const EvsAggregate *evs_aggregate_open(Oid event_table, const text *stream);
-extern Datum evs_aggregate_state_in(const EvsAggregate *aggregate, const char *state, bool *isnull);
+extern Datum evs_aggregate_state_in(Oid type, const char *state, bool *isnull);
 
 #endif							/* EVSTORE_DOMAIN_AGGREGATE_H */

@@ -100,7 +100,6 @@ find_apply(const char *name)
 static void
 check_initial_state(const Apply *apply, const char *initial_state)
 {
-	EvsAggregate trial = {.state_type = apply->state_type};
 	EvsOwnerFrame frame;
 	bool		isnull;
 
@@ -109,7 +108,7 @@ check_initial_state(const Apply *apply, const char *initial_state)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("an aggregate of PostgreSQL's brings its own initial state")));
 	evs_owner_begin(&frame, GetUserId(), NULL);
-	(void) evs_aggregate_state_in(&trial, initial_state, &isnull);
+	(void) evs_aggregate_state_in(apply->state_type, initial_state, &isnull);
 	evs_owner_end(&frame);
 }
 

@@ -63,12 +63,10 @@ typedef struct Fold
 EvsState
 evs_fold_initial_state(const EvsAggregate *aggregate)
 {
-	EvsState	state = {0};
-	EvsOwnerFrame frame;
+	EvsState	state = {.isnull = aggregate->initial_state == NULL};
 
-	evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
-	state.value = evs_aggregate_state_in(aggregate, aggregate->initial_state, &state.isnull);
-	evs_owner_end(&frame);
+	if (!state.isnull)
+		state.value = datumCopy(aggregate->initial_value, aggregate->state_by_value, aggregate->state_length);
 	return state;
 }
 

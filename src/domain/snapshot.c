@@ -86,7 +86,7 @@ evs_snapshot_find(const EvsAggregate *aggregate, const text *stream, EvsVersion 
 	if (found)
 	{
 		evs_owner_begin(&frame, aggregate->definition.owner, aggregate->definition.settings);
-		state->value = evs_aggregate_state_in(aggregate, written, &state->isnull);
+		state->value = evs_aggregate_state_in(aggregate->state_type, written, &state->isnull);
 		evs_owner_end(&frame);
 	}
 	return found;

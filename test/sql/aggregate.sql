@@ -63,6 +63,21 @@ SELECT * FROM evstore.load_as(NULL::account, 'account-1');
 SELECT (evstore.load_as(NULL::account, 'account-1', as_of_version => 2)).balance;
 SELECT evstore.load_as(NULL::account, 'account-none') IS NULL AS nobody;
 SELECT * FROM evstore.load('account-none');
+-- Its initial state as a record, or as a JSON object, which goes on being one when the type gets a column.
+CREATE TYPE wallet AS (coins integer, note text);
+CREATE FUNCTION put_in(p wallet, e evstore.event) RETURNS wallet LANGUAGE plpgsql AS 'BEGIN p.coins := p.coins + 1; RETURN p; END';
+SELECT evstore.create_aggregate('wallet', 'put_in', ' {"coins": 5}');
+SELECT * FROM evstore.load_as(NULL::wallet, 'wallet-1');
+ALTER TYPE wallet ADD ATTRIBUTE lid boolean;
+SELECT * FROM evstore.load_as(NULL::wallet, 'wallet-1');
+SELECT version FROM evstore.append('wallet-1', 'Put', '{}');
+SELECT state FROM evstore.load('wallet-1');
+SELECT evstore.drop_aggregate('wallet');
+SELECT evstore.create_aggregate('wallet', 'put_in', '(5,"{",t)');
+SELECT * FROM evstore.load_as(NULL::wallet, 'wallet-1');
+SELECT evstore.drop_aggregate('wallet');
+SELECT evstore.create_aggregate('wallet', 'put_in', '{"coins": "many"}');
+SELECT evstore.create_aggregate('wallet', 'put_in', '{coins}');
 
 -- States of other types, in SQL; a strict function leaves NULL alone.
 CREATE FUNCTION add_amount(numeric, evstore.event) RETURNS numeric LANGUAGE sql STRICT AS
