@@ -79,7 +79,8 @@ compute(Node *node, void *context)
 	if (IsA(node, GroupingFunc))
 		evs_check_refuse("GROUPING", "All rows are of the one grouping there is.");
 	if (EVS_IS_JSON_AGGREGATE(node))
-		evs_check_refuse("a JSON aggregate inside an expression", "Select it as a column of its own.");
+		evs_check_refuse("JSON_ARRAYAGG or JSON_OBJECTAGG",
+						 "Use jsonb_agg(x ORDER BY position) or jsonb_object_agg(k, x ORDER BY position).");
 	if (IsA(node, Var))
 		evs_check_refuse(column_name(computation->query, (Var *) node), "Add it to GROUP BY.");
 	return expression_tree_mutator(node, compute, context);
