@@ -322,14 +322,20 @@ is_planned(SPIPlanPtr prepared, int *times)
 	return planned;
 }
 
-/* Plan for few events, or for many, until the frame ends. */
+/*
+ * Plan for few events, or for many, until the frame ends. An inline query wants
+ * its rows sorted by key. Better sort the few there are than read all events
+ * by an index that has that order.
+ */
 static void
-pin_settings(bool many)
+pin_settings(const EvsProjection *projection, bool many)
 {
 	for (int i = 0; i < lengthof(few_settings); i++)
 		evs_owner_pin(few_settings[i][0], few_settings[i][1]);
 	for (int i = 0; many && i < lengthof(many_settings); i++)
 		evs_owner_pin(many_settings[i][0], many_settings[i][1]);
+	if (projection->is_inline)
+		evs_owner_pin("enable_sort", "on");
 }
 
 /*
@@ -354,7 +360,7 @@ run_kept(const EvsApplied *applied)
 	}
 	planned = state->plan && is_planned(state->plan, &times);
 	if (!planned)
-		pin_settings(false);
+		pin_settings(applied->definition, false);
 	if (state->plan == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(state->sql, 0, NULL);
@@ -376,7 +382,7 @@ run_planned(const EvsApplied *applied, const EvsBounds *ranges, int count)
 	EvsAppliedState *state = applied->state;
 	SPIExecuteOptions options = {.dest = None_Receiver};
 
-	pin_settings(true);
+	pin_settings(applied->definition, true);
 	if (applied->definition->kind == EVS_QUERY)
 		return evs_catchup_apply(state->select, state->upsert, ranges, count);
 	check_result(SPI_execute_extended(state->sql, &options));
@@ -453,11 +459,11 @@ evs_apply_events(EvsApplied *applied, EvsBounds bounds)
  * plan it. The settings are gone when the caller's frame ends.
  */
 void
-evs_apply_imagine(EvsBounds bounds, void (*function) (void *, const EvsBounds *), void *argument)
+evs_apply_imagine(const EvsProjection *projection, EvsBounds bounds, void (*function) (void *, const EvsBounds *), void *argument)
 {
 	const EvsBounds *outer = evs_bounds_set(&bounds);
 
-	pin_settings(bounds.to - bounds.from > EVS_FEW_EVENTS);
+	pin_settings(projection, bounds.to - bounds.from > EVS_FEW_EVENTS);
 	PG_TRY();
 	{
 		function(argument, &bounds);

@@ -142,16 +142,16 @@ explain(Explanation *explanation, EvsPosition checkpoint)
 		appendStringInfoString(&explanation->text, "Plan of a batch:\n");
 	else
 		appendStringInfo(&explanation->text, "Plan of a small batch, up to %d positions:\n", EVS_FEW_EVENTS);
-	evs_apply_imagine(small, append_plans, explanation);
+	evs_apply_imagine(projection, small, append_plans, explanation);
 	if (projection->batch_size > EVS_FEW_EVENTS && projection->kind == EVS_QUERY)
 	{
 		appendStringInfoString(&explanation->text, "Plan of a big batch, whose query runs first, by itself:\n");
-		evs_apply_imagine(big, append_catchup_plan, explanation);
+		evs_apply_imagine(projection, big, append_catchup_plan, explanation);
 	}
 	else if (projection->batch_size > EVS_FEW_EVENTS && projection->kind == EVS_STATEMENT)
 	{
 		appendStringInfoString(&explanation->text, "Plan of a big batch:\n");
-		evs_apply_imagine(big, append_plans, explanation);
+		evs_apply_imagine(projection, big, append_plans, explanation);
 	}
 	evs_owner_end(&frame);
 }
@@ -173,8 +173,11 @@ evs_explain_projection(PG_FUNCTION_ARGS)
 	initStringInfo(&explanation.text);
 	SPI_connect();
 	explanation.projection = evs_projection_load(id);
-	if (explanation.projection && evs_checkpoint_read(id, &reach))
+	if (explanation.projection)
 	{
+		/* An inline one has no checkpoint: any few positions will do. */
+		if (!evs_checkpoint_read(id, &reach))
+			reach.checkpoint = 0;
 		evs_apply_check(explanation.projection);
 		explain(&explanation, reach.checkpoint);
 	}

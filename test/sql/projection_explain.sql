@@ -36,6 +36,10 @@ SELECT replace(line, 'events."position"', '"position"') AS line FROM lines('smal
 SELECT line FROM lines('counted') WHERE line ~ '^\S|INSERT|DELETE' ORDER BY no;
 SELECT line FROM lines('handled') WHERE line ~ '^\S|Scan' ORDER BY no;
 
+-- One that is applied by those who append is explained like any other.
+SELECT evstore.create_projection('at_once', mode => 'inline', query => 'SELECT stream, count(*) AS n FROM events GROUP BY stream');
+SELECT line FROM lines('at_once') WHERE line ~ '^\S|Scan using' ORDER BY no;
+
 -- A small batch finds its events by position; a big one reads the table, with
 -- helpers if it is worth it.
 SELECT count(*) FILTER (WHERE line ~ 'Insert on by_region') AS insert, count(*) FILTER (WHERE line ~ 'Index Scan using events_pkey') AS by_position,
