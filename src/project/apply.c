@@ -324,8 +324,9 @@ is_planned(SPIPlanPtr prepared, int *times)
 
 /*
  * Plan for few events, or for many, until the frame ends. An inline query wants
- * its rows sorted by key. Better sort the few there are than read all events
- * by an index that has that order.
+ * its rows sorted by key, and an aggregate that collects wants those of a group
+ * together. Better sort the few there are than read all events by an index that
+ * has that order.
  */
 static void
 pin_settings(const EvsProjection *projection, bool many)
@@ -334,7 +335,7 @@ pin_settings(const EvsProjection *projection, bool many)
 		evs_owner_pin(few_settings[i][0], few_settings[i][1]);
 	for (int i = 0; many && i < lengthof(many_settings); i++)
 		evs_owner_pin(many_settings[i][0], many_settings[i][1]);
-	if (projection->is_inline)
+	if (projection->is_inline || projection->ordered)
 		evs_owner_pin("enable_sort", "on");
 }
 

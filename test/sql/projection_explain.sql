@@ -40,6 +40,10 @@ SELECT line FROM lines('handled') WHERE line ~ '^\S|Scan' ORDER BY no;
 SELECT evstore.create_projection('at_once', mode => 'inline', query => 'SELECT stream, count(*) AS n FROM events GROUP BY stream');
 SELECT line FROM lines('at_once') WHERE line ~ '^\S|Scan using' ORDER BY no;
 
+-- What needs its rows in some order sorts the few it has, rather than read all events by an index in that order.
+SELECT evstore.create_projection('collected', query => 'SELECT stream, array_agg(type ORDER BY position) AS types FROM events GROUP BY stream');
+SELECT line FROM lines('collected') WHERE line ~ '^\S|Scan using events_pkey' ORDER BY no;
+
 -- A small batch finds its events by position; a big one reads the table, with
 -- helpers if it is worth it.
 SELECT count(*) FILTER (WHERE line ~ 'Insert on by_region') AS insert, count(*) FILTER (WHERE line ~ 'Index Scan using events_pkey') AS by_position,
