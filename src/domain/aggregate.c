@@ -137,7 +137,7 @@ read_aggregate(const EvsDefinition *key)
 	EvsAggregate *aggregate = NULL;
 
 	SPI_connect();
-	evs_definition_run("SELECT id, owner::oid, initial_state, settings FROM evstore._aggregate"
+	evs_owner_run_extension("SELECT id, owner::oid, initial_state, settings FROM evstore._aggregate"
 					   " WHERE event_table::oid = $1 AND category = $2",
 					   lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed > 0)

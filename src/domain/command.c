@@ -40,7 +40,7 @@ read_command(const EvsDefinition *key)
 	int			count;
 
 	SPI_connect();
-	evs_definition_run("SELECT id, owner::oid, settings FROM evstore._command"
+	evs_owner_run_extension("SELECT id, owner::oid, settings FROM evstore._command"
 					   " WHERE event_table::oid = $1 AND category = $2 AND name = $3",
 					   lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed > 0)
@@ -192,7 +192,7 @@ create_decide_view(int id, Oid function)
 	int			count;
 
 	(void) get_func_signature(function, &arguments, &count);
-	evs_definition_run(psprintf("CREATE VIEW evstore._decide_%d AS SELECT %s(NULL::%s, NULL::jsonb) AS decided", id,
+	evs_owner_run_extension(psprintf("CREATE VIEW evstore._decide_%d AS SELECT %s(NULL::%s, NULL::jsonb) AS decided", id,
 								quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
 														   get_func_name(function)),
 								format_type_extended(arguments[0], -1, FORMAT_TYPE_FORCE_QUALIFY)),
@@ -229,7 +229,7 @@ evs_create_command(PG_FUNCTION_ARGS)
 	function = find_decide(decide);
 
 	SPI_connect();
-	evs_definition_run("INSERT INTO evstore._command (event_table, category, name, owner, settings)"
+	evs_owner_run_extension("INSERT INTO evstore._command (event_table, category, name, owner, settings)"
 					   " VALUES ($1::regclass, $2, $3, $4::regrole, $5) ON CONFLICT DO NOTHING RETURNING id",
 					   lengthof(types), types, values, NULL, SPI_OK_INSERT_RETURNING);
 	if (SPI_processed == 0)
@@ -258,7 +258,7 @@ evs_drop_command(PG_FUNCTION_ARGS)
 	evs_shmem_require();
 	PreventCommandIfReadOnly("evstore.drop_command()");
 	SPI_connect();
-	evs_definition_run("SELECT id, owner::oid FROM evstore._command"
+	evs_owner_run_extension("SELECT id, owner::oid FROM evstore._command"
 					   " WHERE event_table::oid = $1 AND category = $2 AND name = $3",
 					   lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed == 0)
@@ -270,7 +270,7 @@ evs_drop_command(PG_FUNCTION_ARGS)
 	evs_definition_check_owner(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)),
 							   "command", name);
 	evs_definition_drop_view(psprintf("_decide_%d", id));
-	evs_definition_run("DELETE FROM evstore._command WHERE event_table::oid = $1 AND category = $2 AND name = $3",
+	evs_owner_run_extension("DELETE FROM evstore._command WHERE event_table::oid = $1 AND category = $2 AND name = $3",
 					   lengthof(types), types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 	PG_RETURN_VOID();

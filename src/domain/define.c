@@ -119,7 +119,7 @@ create_apply_view(int id, const Apply *apply)
 	char	   *state = apply->is_sql_aggregate ? "" :
 		psprintf("NULL::%s, ", format_type_extended(apply->state_type, -1, FORMAT_TYPE_FORCE_QUALIFY));
 
-	evs_definition_run(psprintf("CREATE VIEW evstore._apply_%d AS SELECT %s(%sNULL::evstore.event) AS state", id,
+	evs_owner_run_extension(psprintf("CREATE VIEW evstore._apply_%d AS SELECT %s(%sNULL::evstore.event) AS state", id,
 				 quote_qualified_identifier(get_namespace_name(get_func_namespace(apply->function)),
 											get_func_name(apply->function)), state),
 		0, NULL, NULL, NULL, SPI_OK_UTILITY);
@@ -165,7 +165,7 @@ insert_row(FunctionCallInfo fcinfo, const char *category, Oid event_table, const
 		PG_ARGISNULL(ARG_SNAPSHOT_EVERY) ? 'n' : ' ', '\0'};
 	bool		isnull;
 
-	evs_definition_run("INSERT INTO evstore._aggregate (event_table, category, owner, initial_state, settings, snapshot_every)"
+	evs_owner_run_extension("INSERT INTO evstore._aggregate (event_table, category, owner, initial_state, settings, snapshot_every)"
 		" VALUES ($1::regclass, $2, $3::regrole, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id",
 		lengthof(types), types, values, nulls, SPI_OK_INSERT_RETURNING);
 	return SPI_processed == 0 ? 0 :
@@ -233,7 +233,7 @@ own_aggregate(FunctionCallInfo fcinfo, const char *function, bool *snapshots)
 
 	evs_shmem_require();
 	PreventCommandIfReadOnly(function);
-	evs_definition_run("SELECT id, owner::oid, snapshot_every FROM evstore._aggregate WHERE event_table::oid = $1 AND category = $2",
+	evs_owner_run_extension("SELECT id, owner::oid, snapshot_every FROM evstore._aggregate WHERE event_table::oid = $1 AND category = $2",
 		lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		ereport(ERROR,
@@ -264,7 +264,7 @@ evs_drop_aggregate(PG_FUNCTION_ARGS)
 										  " WHERE name OPERATOR(pg_catalog.=) '_snapshots_%d'", id), false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not drop the projection of snapshots");
 	evs_definition_drop_view(psprintf("_apply_%d", id));
-	evs_definition_run("DELETE FROM evstore._aggregate WHERE id = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	evs_owner_run_extension("DELETE FROM evstore._aggregate WHERE id = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -280,7 +280,7 @@ evs_drop_snapshots(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	values[0] = Int32GetDatum(own_aggregate(fcinfo, "evstore.drop_snapshots()", &snapshots));
-	evs_definition_run("DELETE FROM evstore._snapshot WHERE aggregate = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	evs_owner_run_extension("DELETE FROM evstore._snapshot WHERE aggregate = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	dropped = SPI_processed;
 	SPI_finish();
 	PG_RETURN_INT64(dropped);

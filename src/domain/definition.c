@@ -177,26 +177,12 @@ evs_definition_close(void)
 	users--;
 }
 
-/* Run a statement on the extension's tables, as their owner. */
-void
-evs_definition_run(const char *sql, int count, Oid *types, Datum *values, const char *nulls, int expected)
-{
-	EvsOwnerFrame frame;
-	int			result;
-
-	evs_owner_begin_extension(&frame);
-	result = SPI_execute_with_args(sql, count, types, values, nulls, false, 0);
-	if (result != expected)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-	evs_owner_end(&frame);
-}
-
 /* Drop a view of ours, which may have gone with the function that it calls. Call inside SPI. */
 void
 evs_definition_drop_view(const char *view)
 {
 	if (OidIsValid(get_relname_relid(view, evs_catalog()->schema)))
-		evs_definition_run(psprintf("DROP VIEW evstore.%s", view), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+		evs_owner_run_extension(psprintf("DROP VIEW evstore.%s", view), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
 }
 
 /* A text argument that must not be null; "name" says which. */

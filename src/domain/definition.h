@@ -32,8 +32,6 @@ extern void evs_definition_install(void);
 extern EvsDefinition *evs_definition_open(Oid event_table, const text *stream, const char *name,
 										  EvsDefinitionReader read);
 extern void evs_definition_close(void);
-extern void evs_definition_run(const char *sql, int count, Oid *types, Datum *values,
-							   const char *nulls, int expected);
 extern void evs_definition_drop_view(const char *view);
 extern char *evs_definition_category(FunctionCallInfo fcinfo, int argument);
 extern char *evs_definition_text(FunctionCallInfo fcinfo, int argument, const char *name);

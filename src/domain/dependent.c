@@ -10,6 +10,7 @@
 #include "evstore.h"
 
 #include "base/catalog.h"
+#include "base/owner.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -31,7 +32,7 @@ check_drop(Oid relid)
 	Datum		names;
 
 	SPI_connect();
-	evs_definition_run("SELECT pg_catalog.string_agg(what, ', ' ORDER BY what) FROM"
+	evs_owner_run_extension("SELECT pg_catalog.string_agg(what, ', ' ORDER BY what) FROM"
 					   " (SELECT 'aggregate ' || pg_catalog.quote_ident(category) FROM evstore._aggregate"
 					   " WHERE event_table::oid = $1 UNION ALL"
 					   " SELECT 'command ' || pg_catalog.quote_ident(name) || ' of ' || pg_catalog.quote_ident(category)"
@@ -56,7 +57,7 @@ forget_commands(Oid relid)
 	Datum		values[] = {ObjectIdGetDatum(relid)};
 
 	SPI_connect();
-	evs_definition_run("DELETE FROM evstore._command_without_events WHERE event_table::oid = $1",
+	evs_owner_run_extension("DELETE FROM evstore._command_without_events WHERE event_table::oid = $1",
 					   lengthof(types), types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 }

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "base/advisory.h"
 #include "base/catalog.h"
+#include "base/owner.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "domain/command.h"
@@ -194,7 +195,7 @@ run_without_events(const Execution *execution, const char *sql, int expected)
 		Int64GetDatum(execution->state.version), Int64GetDatum(execution->state.position),
 	};
 
-	evs_definition_run(sql, lengthof(types), types, values, NULL, expected);
+	evs_owner_run_extension(sql, lengthof(types), types, values, NULL, expected);
 }
 
 /* Find that a command with this id has decided on no event; false if it has not been executed. */
