@@ -263,8 +263,13 @@ declare_tables(FunctionCallInfo fcinfo, EvsProjection *projection)
 static void
 declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
 {
+	ListCell   *cell;
+
 	declare_tables(fcinfo, projection);
 	evs_statement_check(projection->definition);
+	projection->event_tables = evs_statement_event_tables(projection->definition, projection->event_table);
+	foreach(cell, projection->event_tables)
+		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
 	evs_projection_insert(projection, NULL);
 }
 

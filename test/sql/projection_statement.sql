@@ -172,6 +172,22 @@ SELECT evstore.create_projection('p', read_table => 'hasty', statement => 'INSER
 \echo :SQLSTATE
 SELECT name FROM evstore.projections WHERE name = 'p';
 
+-- The batch views of two event tables: no event of either is passed over, whichever comes first, and alone.
+SELECT evstore.create_event_table('other');
+CREATE TABLE both_tables (stream text, n bigint);
+SELECT evstore.create_projection('both_tables', read_table => 'both_tables', statement => $$
+	INSERT INTO both_tables SELECT stream, version FROM new_events UNION ALL SELECT stream, version FROM new_other$$);
+SELECT evstore.wait_for('both_tables');
+TRUNCATE both_tables;
+SELECT version FROM evstore.append('other-1', 'T', '{}', event_table => 'other');
+SELECT evstore.wait_for('both_tables');
+SELECT version FROM evstore.append('order-8', 'T', '{}');
+SELECT evstore.wait_for('both_tables');
+SELECT version FROM evstore.append('other-1', 'T', '{}', event_table => 'other');
+SELECT evstore.wait_for('both_tables');
+TABLE both_tables ORDER BY stream, n;
+SELECT event_table FROM evstore.projections WHERE name = 'both_tables';
+
 -- Dropping the projection leaves its tables; the batch it has applied stays applied.
 SELECT evstore.drop_projection('order_summary');
 SELECT version FROM evstore.append('order-1', 'OrderClosed', '{}');
