@@ -55,6 +55,7 @@
 #include "project/bounds.h"
 #include "project/fresh.h"
 #include "project/generation.h"
+#include "project/kept.h"
 #include "project/progress.h"
 #include "project/projection.h"
 #include "store/position.h"
@@ -94,13 +95,13 @@ forget(void)
 
 /* Enter a projection under its read table. */
 static void
-enter(HTAB *tables, const EvsKeptProjection *kept)
+enter(HTAB *tables, const EvsKept *kept)
 {
 	ReadTableOf *of = palloc0_object(ReadTableOf);
 	bool		found;
 	ReadTable  *table = hash_search(tables, &kept->read_table, HASH_ENTER, &found);
 
-	of->projection = kept->id;
+	of->projection = kept->projection;
 	of->name = pstrdup(kept->name);
 	of->reached = kept->checkpoint;
 	table->kept_by = lappend(found ? table->kept_by : NIL, of);
@@ -121,7 +122,7 @@ read_tables(void)
 	reading = true;
 	PG_TRY();
 	{
-		list = evs_projection_list();
+		list = evs_kept_list();
 	}
 	PG_FINALLY();
 	{
@@ -135,8 +136,13 @@ read_tables(void)
 	control.hcxt = known_context;
 	tables = hash_create("evstore read tables", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	foreach(cell, list)
-		if (OidIsValid(((EvsKeptProjection *) lfirst(cell))->read_table))
-			enter(tables, lfirst(cell));
+	{
+		const EvsKept *kept = lfirst(cell);
+
+		/* What is inline is there with the append. */
+		if (OidIsValid(kept->read_table) && !kept->is_inline)
+			enter(tables, kept);
+	}
 	MemoryContextSwitchTo(caller);
 	known = tables;
 }

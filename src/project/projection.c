@@ -213,38 +213,6 @@ evs_projection_find_mode(const char *name, Oid *inline_table)
 	return id;
 }
 
-/* The projections that workers keep, each an EvsKeptProjection, by id. */
-List *
-evs_projection_list(void)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	List	   *list = NIL;
-
-	SPI_connect();
-	run("SELECT p.id, p.name, p.read_table::oid, c.\"position\" FROM evstore._projection p"
-		" JOIN evstore._checkpoint c ON c.projection = p.id WHERE p.mode = 'async' ORDER BY p.id",
-		0, NULL, NULL, NULL, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-		EvsKeptProjection *kept = palloc_object(EvsKeptProjection);
-		bool		isnull;
-
-		kept->id = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
-		kept->name = TextDatumGetCString(SPI_getbinval(row, desc, 2, &isnull));
-		kept->read_table = DatumGetObjectId(SPI_getbinval(row, desc, 3, &isnull));
-		if (isnull)
-			kept->read_table = InvalidOid;
-		kept->checkpoint = DatumGetInt64(SPI_getbinval(row, desc, 4, &isnull));
-		list = lappend(list, kept);
-		MemoryContextSwitchTo(spi);
-	}
-	SPI_finish();
-	return list;
-}
-
 /* The kind of a name. */
 static EvsProjectionKind
 kind_of(const char *name)

@@ -50,21 +50,11 @@ typedef struct EvsProjection
 	bool		ordered;		/* right only in the order of all positions: cannot be inline */
 } EvsProjection;
 
-/* A projection that workers keep, as far as whoever waits for it wants to know. */
-typedef struct EvsKeptProjection
-{
-	int			id;
-	char	   *name;
-	Oid			read_table;		/* InvalidOid if none was declared */
-	EvsPosition checkpoint;		/* it has applied at least so far */
-} EvsKeptProjection;
-
 extern const EvsXactSubscriber evs_projection_xact;
 
 extern int	evs_projection_find(const char *name, Oid *owner);
 extern int	evs_projection_find_own(const char *name);
 extern int	evs_projection_find_mode(const char *name, Oid *inline_table);
-extern List *evs_projection_list(void);
 extern EvsProjection *evs_projection_load(int id);
 extern void evs_projection_insert(EvsProjection *projection, const char *select);
 extern void evs_projection_delete(const EvsProjection *projection);

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "project/batch.h"
+#include "project/kept.h"
 #include "project/progress.h"
 #include "project/projection.h"
 #include "storage/latch.h"
@@ -87,13 +88,10 @@ find_projection(const char *name, Oid *inline_table)
 	return projection;
 }
 
-/* Wait for a projection, which must exist, in the mode that it has now. */
+/* Wait for a projection in the mode that it has now. */
 static EvsWaitResult
-wait_in_mode(const char *name, EvsPosition position, TimestampTz deadline)
+wait_in_mode(int projection, Oid inline_table, EvsPosition position, TimestampTz deadline)
 {
-	Oid			inline_table;
-	int			projection = find_projection(name, &inline_table);
-
 	return OidIsValid(inline_table) ? wait_inline(inline_table, position, deadline) :
 		evs_progress_wait(projection, position, deadline);
 }
@@ -131,8 +129,12 @@ wait_for_one(const char *name, EvsPosition position, TimestampTz deadline)
 
 	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time, or switched. */
 	do
-		result = wait_in_mode(name, position, deadline);
-	while (result == EVS_WAIT_GONE);
+	{
+		Oid			inline_table;
+		int			projection = find_projection(name, &inline_table);
+
+		result = wait_in_mode(projection, inline_table, position, deadline);
+	} while (result == EVS_WAIT_GONE);
 	return result == EVS_WAIT_APPLIED;
 }
 
@@ -179,21 +181,21 @@ evs_wait_for_all(PG_FUNCTION_ARGS)
 {
 	TimestampTz deadline;
 	EvsPosition position = begin_waiting(fcinfo, 0, &deadline);
-	List	   *all = evs_projection_list();
+	List	   *all = evs_kept_list();
 	ListCell   *cell;
 
 	foreach(cell, all)
 	{
-		const EvsKeptProjection *kept = lfirst(cell);
-		EvsWaitResult result;
+		const EvsKept *kept = lfirst(cell);
+		EvsWaitResult result = EVS_WAIT_GONE;
+		Oid			inline_table;
 
 		/* Of one that is paused, only its checkpoint is known. */
-		if (kept->checkpoint >= position)
+		if (!kept->is_inline && kept->checkpoint >= position)
 			continue;
 		/* One that is dropped meanwhile is nobody's to wait for any more. */
-		do
-			result = evs_progress_wait(kept->id, position, deadline);
-		while (result == EVS_WAIT_GONE && evs_projection_find(kept->name, NULL) == kept->id);
+		while (result == EVS_WAIT_GONE && evs_projection_find_mode(kept->name, &inline_table) == kept->projection)
+			result = wait_in_mode(kept->projection, inline_table, position, deadline);
 		if (result == EVS_WAIT_TIMED_OUT)
 			PG_RETURN_BOOL(false);
 	}
