@@ -278,6 +278,14 @@ claimed_slot(const EvsClaim *claim)
 		slot->claimed_by == MyProcPid ? slot : NULL;
 }
 
+/* Take a claim back, with the time that it took; the caller holds evs_lock(). */
+static void
+take_back(ProgressSlot *slot, TimestampTz now)
+{
+	slot->stats.busy += Max(now - slot->claimed_at, 0);
+	slot->claimed_by = 0;
+}
+
 /* A rate, faded to the present. */
 static double
 faded_rate(const ProgressSlot *slot, TimestampTz now)
@@ -309,13 +317,12 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 		slot->rate_at = now;
 		slot->stats.batches += reach.checkpoint != claim->reach.checkpoint;
 		slot->stats.positions += Max(reach.position - claim->reach.position, 0);
-		slot->stats.busy += Max(now - slot->claimed_at, 0);
 		slot->reach = reach;
 		/* Where an event was passed, it was the one. */
 		slot->suspect = slot->suspect > reach.position && !reach.failing ? slot->suspect : 0;
 		slot->span = grown(slot->span);
 		slot->retry_at = 0;
-		slot->claimed_by = 0;
+		take_back(slot, now);
 		ConditionVariableBroadcast(&slot->moved);
 	}
 	LWLockRelease(evs_lock());
@@ -364,11 +371,10 @@ evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at, EvsPosition sus
 	{
 		slot->reach.failing = true;
 		slot->stats.failures++;
-		slot->stats.busy += Max(GetCurrentTimestamp() - slot->claimed_at, 0);
 		slot->retry_at = retry_at;
 		if (suspect != 0)
 			slot->suspect = suspect;
-		slot->claimed_by = 0;
+		take_back(slot, GetCurrentTimestamp());
 	}
 	LWLockRelease(evs_lock());
 }
@@ -390,7 +396,8 @@ evs_progress_cut(const EvsClaim *claim, EvsPosition suspect, int span)
 			slot->suspect = suspect;
 		else
 			slot->span = span;
-		slot->claimed_by = 0;
+		slot->stats.failures++;
+		take_back(slot, GetCurrentTimestamp());
 	}
 	LWLockRelease(evs_lock());
 }

@@ -58,6 +58,12 @@ $node->safe_psql(
 	SELECT evstore.create_projection('resting', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
 	SELECT evstore.pause_projection('resting');});
 sell($node, 'shop', 100);
+$node->safe_psql(
+	'shop', q{
+	CREATE TABLE few (n bigint CHECK (n > 2));
+	SELECT evstore.create_projection('careless', on_error => 'skip', retries => 0, read_table => 'few',
+		statement => 'INSERT INTO few SELECT (data->>$q$amount$q$)::bigint FROM new_events');
+	SELECT evstore.wait_for('careless');});
 fails_with($node, 'shop', q{SELECT evstore.append('sale-1', 'Sold', '{}', expected_version => 0)}, 'VE001', 'a conflict')
   for 1 .. 3;
 fails_with($node, 'shop', q{SELECT evstore.append_if(evstore.events('[{"type": "Sold", "data": {}}]'), '{"items": [{"types": ["Sold"]}]}')},
@@ -123,6 +129,8 @@ is(value($text, $_, database => 'shop'), $expected{$_}, "$_ is right") for sort 
 is(value($text, 'evstore_projection_info_present', projection => 'broken', kind => 'statement'), 1, 'one that fails');
 is(value($text, 'evstore_projection_info_present', projection => 'broken', state => 'live'), 'none', 'is not live');
 is(value($text, 'evstore_projection_info_present', projection => 'resting', state => 'paused', kind => 'query'), 1, 'a paused one');
+is(value($text, 'evstore_projection_skipped_events', projection => 'careless'), 2, 'one that skips events says how many');
+is(value($text, 'evstore_projection_parked_streams', projection => 'careless'), 0, 'and holds no stream back');
 is(value($text, 'evstore_projection_lag_events', projection => 'sales'), 0, 'a live one has no lag');
 is(value($text, 'evstore_projection_lag_seconds', projection => 'sales'), 0, 'nor in seconds');
 cmp_ok(value($text, 'evstore_projection_positions_total', projection => 'sales'), '>=', 100, 'it has passed the events');
