@@ -24,6 +24,6 @@
 #define ERRCODE_EVS_APPEND_ONLY			MAKE_SQLSTATE('V', 'E', '0', '0', '5')
 
 /* A read table did not come as far as the session has appended, in time. */
-#define ERRCODE_EVS_NOT_FRESH			MAKE_SQLSTATE('V', 'E', '0', '1', '0')
+#define ERRCODE_EVS_NOT_FRESH			MAKE_SQLSTATE('V', 'E', '0', '0', '6')
 
 #endif							/* EVSTORE_ERRORS_H */

@@ -200,7 +200,7 @@ EXPLAIN ANALYZE SELECT count(*) FROM slow;
 DO $$
 BEGIN
 	PERFORM count(*) FROM slow;
-EXCEPTION WHEN SQLSTATE 'VE010' THEN
+EXCEPTION WHEN SQLSTATE 'VE006' THEN
 	PERFORM set_config('evstore.read_your_writes', 'off', true);
 	RAISE NOTICE 'as it is: %', (SELECT count(*) FROM slow WHERE stream = 'd');
 END

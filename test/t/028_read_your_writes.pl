@@ -84,7 +84,7 @@ $other->query_safe(q{SELECT evstore.append('held', 'Step', '{}')});
 fails_with($node, 'postgres', q{
 	SET evstore.read_your_writes_timeout = '50ms';
 	SELECT evstore.append('behind', 'Step', '{}');
-	SELECT count(*) FROM by_stream;}, 'VE010', 'what is held back is not waited for without end', qr/evstore\.appenders/);
+	SELECT count(*) FROM by_stream;}, 'VE006', 'what is held back is not waited for without end', qr/evstore\.appenders/);
 $other->query_safe('COMMIT');
 is($node->safe_psql('postgres', q{
 	DO $$ BEGIN PERFORM evstore.append('behind', 'Step', '{}'); END $$;
