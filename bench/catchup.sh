@@ -10,11 +10,6 @@ by_country="SELECT data->>'country' AS country, count(*) AS orders, sum((data->>
 hash_parallel="SET enable_sort = off; SET jit = off;"
 hash_only="$hash_parallel SET max_parallel_workers_per_gather = 0;"
 
-# Sample events per second: key, round, events, seconds.
-sample_rate() {
-	sample "$1" "$2" "$(scaled "$3" 1 "$4")"
-}
-
 # Sample a one-shot query: key, round, events, query, settings before it.
 one_shot() {
 	sample_rate "$1" "$2" "$3" "$(seconds_of "$4;" "${5:-}")"

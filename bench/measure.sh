@@ -202,6 +202,11 @@ fresh_tables() {
 	sql -f "$here/sql/fresh.sql"
 }
 
+# Sample events per second: key, round, events, seconds.
+sample_rate() {
+	sample "$1" "$2" "$(scaled "$3" 1 "$4")"
+}
+
 # Have the generated events in the event table, vacuumed and analyzed.
 load_events() {
 	[ "${events_loaded:-no}" = no ] || return 0
