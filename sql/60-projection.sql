@@ -5,7 +5,7 @@ SELECT pg_catalog.pg_extension_config_dump('evstore._projection_id', '');
 
 CREATE TABLE evstore._projection (
 	id          integer PRIMARY KEY DEFAULT pg_catalog.nextval('evstore._projection_id'),
-	name        text COLLATE "C" NOT NULL UNIQUE,
+	name        text COLLATE "C" NOT NULL,
 	kind        text NOT NULL CHECK (kind IN ('query', 'statement', 'handler')),
 	mode        text NOT NULL CHECK (mode IN ('async', 'inline')),
 	owner       regrole NOT NULL,
@@ -13,8 +13,10 @@ CREATE TABLE evstore._projection (
 	event_tables regclass[],	-- all of them, if they are several
 	read_table  regclass,
 	state_table regclass,		-- the table behind a read table that is a view
+	read_tables regclass[] NOT NULL DEFAULT '{}',
 	definition  text NOT NULL,
 	columns     text,
+	keys        text,
 	on_conflict text,
 	settings    text[] NOT NULL,
 	batch_size  integer NOT NULL CHECK (batch_size > 0),
@@ -23,8 +25,10 @@ CREATE TABLE evstore._projection (
 	on_error    text NOT NULL DEFAULT 'stop' CHECK (on_error IN ('stop', 'skip', 'park')),
 	retries     integer NOT NULL DEFAULT 5 CHECK (retries >= 0),
 	timeout     interval,
-	priority    integer NOT NULL DEFAULT 0
+	priority    integer NOT NULL DEFAULT 0,
+	rebuilds    integer UNIQUE
 );
+CREATE UNIQUE INDEX ON evstore._projection (name) WHERE rebuilds IS NULL;
 COMMENT ON TABLE evstore._projection IS
 	'one row a projection; what a query or a handler does with a batch is the view evstore._batch_<id>';
 SELECT pg_catalog.pg_extension_config_dump('evstore._projection', '');
@@ -64,6 +68,14 @@ SELECT pg_catalog.pg_extension_config_dump('evstore._checkpoint', '');
 CREATE TRIGGER arrives BEFORE INSERT ON evstore._checkpoint
 	FOR EACH ROW EXECUTE FUNCTION evstore._projection_arrives();
 
+CREATE TABLE evstore._audit (
+	projection  integer PRIMARY KEY REFERENCES evstore._projection ON DELETE CASCADE,
+	verified_at timestamptz NOT NULL,
+	differences bigint
+);
+COMMENT ON TABLE evstore._audit IS
+	'what the last verification of each projection in the background has found';
+
 CREATE FUNCTION evstore._batch_from()
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'evs_batch_from'
@@ -84,11 +96,12 @@ CREATE FUNCTION evstore.create_projection(
 	mode text DEFAULT 'async', read_table text DEFAULT NULL,
 	event_table regclass DEFAULT NULL, batch_size integer DEFAULT NULL,
 	on_error text DEFAULT 'stop', retries integer DEFAULT 5,
-	timeout interval DEFAULT NULL, priority integer DEFAULT 0)
+	timeout interval DEFAULT NULL, priority integer DEFAULT 0,
+	read_tables text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'evs_create_projection'
 LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer, text, integer, interval, integer) IS
+COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer, text, integer, interval, integer, text[]) IS
 	'declare a read table as a query over the events, a statement over the batch view, or functions called for each event, and have it kept by workers, or by whoever appends';
 
 CREATE FUNCTION evstore._inline()
@@ -194,14 +207,17 @@ CREATE VIEW evstore.projections AS
 		-- an error message may quote data that only the owner may read
 		CASE WHEN pg_catalog.pg_has_role(p.owner, 'USAGE') THEN c.last_error END AS last_error,
 		c.skipped AS skipped_events, c.parked AS parked_streams,
-		p.batch_size, p.on_error, p.retries, p.timeout, p.priority
+		p.batch_size, p.on_error, p.retries, p.timeout, p.priority,
+		a.verified_at, a.differences
 	FROM evstore._projection p
 		JOIN evstore._checkpoint c ON c.projection = p.id
+		LEFT JOIN evstore._audit a ON a.projection = p.id
 		CROSS JOIN LATERAL evstore._projection_progress(p.id) w
 		CROSS JOIN (SELECT evstore._safe_position() AS head) h
 		-- where nothing changed a read table, only memory knows how far it is; an inline one has no way to go
 		CROSS JOIN LATERAL (SELECT CASE WHEN p.mode = 'inline' THEN h.head
-			ELSE GREATEST(c."position", w."position") END AS "position") r;
+			ELSE GREATEST(c."position", w."position") END AS "position") r
+	WHERE p.rebuilds IS NULL;
 COMMENT ON VIEW evstore.projections IS
 	'every projection with its state, how far it came, and what it last failed on';
 GRANT SELECT ON evstore.projections TO PUBLIC;

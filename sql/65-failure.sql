@@ -56,7 +56,9 @@ CREATE VIEW evstore.skipped_events AS
 		CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(p.owner, 'USAGE') AS errors) o
 		CROSS JOIN LATERAL (SELECT o.errors, o.errors OR (
 			SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(t, 'SELECT') AND NOT pg_catalog.row_security_active(t))
-			FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) t) AS events) r;
+			FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) t) AS events) r
+	-- what a rebuild passes is the projection's when it is in place
+	WHERE p.rebuilds IS NULL;
 COMMENT ON VIEW evstore.skipped_events IS
 	'events that projections have passed without applying them: skipped for good, or parked';
 GRANT SELECT ON evstore.skipped_events TO PUBLIC;

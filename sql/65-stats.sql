@@ -32,7 +32,8 @@ GRANT SELECT ON evstore.stats TO PUBLIC;
 CREATE VIEW evstore.projection_stats AS
 	SELECT p.name, coalesce(s.batches, 0) AS batches, coalesce(s.positions, 0) AS positions,
 		coalesce(s.failures, 0) AS failures, coalesce(s.busy_seconds, 0) AS busy_seconds
-	FROM evstore._projection p LEFT JOIN evstore._projection_stats() s ON s.projection OPERATOR(pg_catalog.=) p.id;
+	FROM evstore._projection p LEFT JOIN evstore._projection_stats() s ON s.projection OPERATOR(pg_catalog.=) p.id
+	WHERE p.rebuilds IS NULL;
 COMMENT ON VIEW evstore.projection_stats IS
 	'what each projection has done since the workers took it up';
 GRANT SELECT ON evstore.projection_stats TO PUBLIC;

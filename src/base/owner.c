@@ -144,3 +144,21 @@ evs_owner_capture_settings(bool with_search_path)
 
 	return construct_array(items, lengthof(items), TEXTOID, -1, false, TYPALIGN_INT);
 }
+
+/* The same settings, with a schema before all others on the search_path. */
+ArrayType *
+evs_owner_settings_with_schema(ArrayType *settings, const char *schema)
+{
+	Datum	   *items;
+	int			count;
+
+	deconstruct_array(settings, TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &count);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *setting = TextDatumGetCString(items[i]);
+
+		if (strncmp(setting, "search_path=", 12) == 0)
+			items[i] = CStringGetTextDatum(psprintf("search_path=%s, %s", quote_identifier(schema), setting + 12));
+	}
+	return construct_array(items, count, TEXTOID, -1, false, TYPALIGN_INT);
+}

@@ -32,6 +32,12 @@ bool		evs_notify = false;
 /* How many workers apply projections in one database. */
 int			evs_workers = 2;
 
+/* How long idle workers wait from one look at a projection's truth to the next, in milliseconds; 0: they do not look. */
+int			evs_audit_interval = 0;
+
+/* Which share of a projection's keys they look at. */
+double		evs_audit_sample = 0.01;
+
 /* How many databases of this server may hold event tables; sizes shared memory. */
 int			evs_max_databases = 16;
 
@@ -97,6 +103,20 @@ evs_settings_define(void)
 							&evs_workers,
 							2, 0, EVS_MAX_WORKERS,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("evstore.audit_interval",
+							"Time from one verification of a query projection by an idle worker to the next.",
+							"0 turns verification in the background off.",
+							&evs_audit_interval,
+							0, 0, PG_INT32_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomRealVariable("evstore.audit_sample",
+							 "Share of the keys that a verification in the background compares.",
+							 NULL,
+							 &evs_audit_sample,
+							 0.01, 0.000001, 1,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	/* The sizes of shared memory can only be set while it is being laid out. */
 	if (process_shared_preload_libraries_in_progress)

@@ -13,6 +13,8 @@ extern bool evs_read_your_writes;
 extern int	evs_read_your_writes_timeout;
 extern bool evs_notify;
 extern int	evs_workers;
+extern int	evs_audit_interval;
+extern double evs_audit_sample;
 extern int	evs_max_databases;
 extern int	evs_max_projections;
 

@@ -23,6 +23,7 @@
  */
 #include "evstore.h"
 
+#include "base/confine.h"
 #include "base/database.h"
 #include "base/owner.h"
 #include "catalog/pg_class.h"
@@ -30,6 +31,7 @@
 #include "project/apply.h"
 #include "project/catchup.h"
 #include "project/generation.h"
+#include "project/shadow.h"
 #include "storage/lmgr.h"
 #include "store/cause.h"
 #include "store/table.h"
@@ -162,6 +164,12 @@ evs_apply_check(const EvsProjection *projection)
 					 errmsg("the event table of projection \"%s\" does not exist", projection->name)));
 		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
 	}
+	if (projection->rebuilds != 0 && projection->kind != EVS_QUERY && !OidIsValid(projection->shadow))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("schema \"%s\" does not exist", evs_projection_shadow(projection->id)),
+				 errdetail("It held the tables in which projection \"%s\" is built anew.", projection->name),
+				 errhint("Run evstore.cancel_rebuild(), and rebuild the projection again.")));
 	if (!OidIsValid(projection->state_table))
 		return;
 	if (get_rel_name(projection->state_table) == NULL)
@@ -185,6 +193,8 @@ evs_apply_check(const EvsProjection *projection)
 static char *
 lock_read_table(const EvsProjection *projection)
 {
+	if (OidIsValid(projection->shadow))
+		evs_shadow_lock(projection, RowExclusiveLock);
 	if (projection->kind != EVS_QUERY)
 		return NULL;
 	LockRelationOid(projection->state_table, RowExclusiveLock);
@@ -339,6 +349,13 @@ pin_settings(const EvsProjection *projection, bool many)
 		evs_owner_pin("enable_sort", "on");
 }
 
+/* What is planned until the settings are put back is for many events. */
+void
+evs_apply_plan_for_many(const EvsProjection *projection)
+{
+	pin_settings(projection, true);
+}
+
 /*
  * Run the kept plan. Returns how many rows the statement has written, if it says
  * so. A plan can lose its validity while its tables are being locked; then the
@@ -429,6 +446,7 @@ evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count)
 		.arg = &batch,
 	};
 	const EvsBounds *outer = evs_bounds();
+	Oid			confined = evs_confine(applied->definition->shadow);
 	volatile uint64 written = 0;
 
 	error_context_stack = &context;
@@ -441,6 +459,7 @@ evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count)
 	{
 		depth--;
 		(void) evs_bounds_set(outer);
+		(void) evs_confine(confined);
 		evs_cause_forget();
 	}
 	PG_END_TRY();
@@ -453,6 +472,19 @@ bool
 evs_apply_events(EvsApplied *applied, EvsBounds bounds)
 {
 	return evs_apply_ranges(applied, &bounds, 1);
+}
+
+/* Apply events to a projection that is not one of those kept. Call inside SPI. */
+void
+evs_apply_apart(EvsProjection *projection, EvsBounds bounds)
+{
+	EvsAppliedState state = {0};
+	EvsApplied	applied = {.definition = projection, .state = &state};
+
+	write_sql(projection, &state);
+	(void) evs_apply_events(&applied, bounds);
+	if (state.plan)
+		SPI_freeplan(state.plan);
 }
 
 /*

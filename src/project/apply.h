@@ -19,12 +19,14 @@ typedef struct EvsApplied
 #define EVS_FEW_EVENTS 5000
 
 extern void evs_apply_prepare_process(void);
+extern void evs_apply_plan_for_many(const EvsProjection *projection);
 extern EvsApplied *evs_apply_find(int id);
 extern void evs_apply_check(const EvsProjection *projection);
 extern bool evs_apply_events(EvsApplied *applied, EvsBounds bounds);
 extern void evs_apply_imagine(const EvsProjection *projection, EvsBounds bounds,
 							  void (*function) (void *, const EvsBounds *), void *argument);
 extern bool evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count);
+extern void evs_apply_apart(EvsProjection *projection, EvsBounds bounds);
 extern void evs_apply_forget_all(void);
 
 #endif							/* EVSTORE_APPLY_H */

@@ -72,8 +72,8 @@ evs_batch_next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_a
 }
 
 /* The position of the first event of any of a projection's tables after a position, or 0. */
-static EvsPosition
-next_of_any(const EvsProjection *projection, EvsPosition after)
+EvsPosition
+evs_batch_next_of_any(const EvsProjection *projection, EvsPosition after)
 {
 	EvsPosition first = 0;
 	ListCell   *cell;
@@ -96,7 +96,7 @@ next_of_any(const EvsProjection *projection, EvsPosition after)
 static EvsPosition
 batch_end(const EvsProjection *projection, const EvsClaim *claim, EvsPosition from, EvsPosition safe, EvsPosition *first)
 {
-	EvsPosition next = next_of_any(projection, from);
+	EvsPosition next = evs_batch_next_of_any(projection, from);
 	EvsPosition end = safe - from <= projection->batch_size ? safe : from + projection->batch_size;
 
 	*first = 0;
@@ -244,7 +244,7 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 		reach->checkpoint = to;
 		reach->failing = false;
 	}
-	if (changed)
+	if (changed && projection->rebuilds == 0)
 		evs_tell_listeners(applied->definition->name, to);
 	reach->position = to;
 	return true;

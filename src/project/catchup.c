@@ -8,143 +8,18 @@
  * cannot be parallel. So here the query runs first, by itself, into a
  * tuplestore, and the upsert reads that.
  *
- * The query is planned for this one batch, and never again. So its bounds may
- * become constants in its tree, views that it reads included. That tree is all
- * that is changed: a function that the query calls plans its own statements,
- * may keep their plans, and goes on asking for the bounds.
- *
- * With the bounds as they are in the view, its scan could have no helpers: only
- * this process knows them, so the functions are PARALLEL RESTRICTED.
- *
  * Events that an INSERT has added between those of others are several ranges.
  * They, too, are one query here, over the list of their positions. So every row
  * of the read table is changed once, and all in the order of the key.
  */
 #include "evstore.h"
 
-#include "base/catalog.h"
-#include "catalog/pg_type.h"
-#include "executor/executor.h"
 #include "executor/spi.h"
-#include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
 #include "project/catchup.h"
-#include "tcop/tcopprot.h"
-#include "utils/array.h"
-#include "utils/fmgroids.h"
+#include "project/rows.h"
 #include "utils/plancache.h"
 #include "utils/snapmgr.h"
-#include "utils/tuplestore.h"
-#include "utils/typcache.h"
-
-/* Which bound an expression is: -1 the lower, 1 the upper one, 0 none. */
-static int
-which_bound(const Node *node)
-{
-	Oid			function = node && IsA(node, FuncExpr) ? ((const FuncExpr *) node)->funcid : InvalidOid;
-
-	if (!OidIsValid(function))
-		return 0;
-	return function == evs_catalog()->batch_from_function ? -1 : function == evs_catalog()->batch_to_function;
-}
-
-/* A copy of a tree, with the bounds in place of the functions that return them. */
-static Node *
-bind_bounds(Node *node, void *context)
-{
-	const EvsBounds *bounds = context;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Query))
-		return (Node *) query_tree_mutator((Query *) node, bind_bounds, context, 0);
-	if (which_bound(node) != 0)
-		return (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
-								  Int64GetDatum(which_bound(node) < 0 ? bounds->from : bounds->to),
-								  false, FLOAT8PASSBYVAL);
-	return expression_tree_mutator(node, bind_bounds, context);
-}
-
-/* The positions of some ranges. */
-static ArrayType *
-list_positions(const EvsBounds *ranges, int count)
-{
-	Datum	   *values;
-	int			total = 0;
-
-	for (int i = 0; i < count; i++)
-		total += ranges[i].to - ranges[i].from;
-	values = palloc_array(Datum, total);
-	total = 0;
-	for (int i = 0; i < count; i++)
-		for (EvsPosition position = ranges[i].from + 1; position <= ranges[i].to; position++)
-			values[total++] = Int64GetDatum(position);
-	return construct_array(values, total, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
-}
-
-/* A copy of a tree, with "is in the list" in place of the comparison with the lower bound, and none with the upper. */
-static Node *
-bind_positions(Node *node, void *context)
-{
-	OpExpr	   *comparison;
-	int			bound;
-	ScalarArrayOpExpr *in_list;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Query))
-		return (Node *) query_tree_mutator((Query *) node, bind_positions, context, 0);
-	comparison = IsA(node, OpExpr) && list_length(((OpExpr *) node)->args) == 2 ? (OpExpr *) node : NULL;
-	bound = comparison ? which_bound(lsecond(comparison->args)) : 0;
-	if (bound == 0)
-		return expression_tree_mutator(node, bind_positions, context);
-	if (bound > 0)
-		return makeBoolConst(true, false);
-	in_list = makeNode(ScalarArrayOpExpr);
-	in_list->opno = lookup_type_cache(INT8OID, TYPECACHE_EQ_OPR)->eq_opr;
-	in_list->opfuncid = F_INT8EQ;
-	in_list->useOr = true;
-	in_list->args = list_make2(copyObject(linitial(comparison->args)),
-							   makeConst(INT8ARRAYOID, -1, InvalidOid, -1, PointerGetDatum(context), false, false));
-	in_list->location = -1;
-	return (Node *) in_list;
-}
-
-/* The plan of the query for these events. */
-PlannedStmt *
-evs_catchup_plan(const char *select, const EvsBounds *ranges, int count)
-{
-	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(select));
-	List	   *queries = pg_analyze_and_rewrite_fixedparams(statement, select, NULL, 0, NULL);
-	Node	   *query = (Node *) linitial_node(Query, queries);
-
-	if (count == 1)
-		query = bind_bounds(query, (void *) ranges);
-	else
-		query = bind_positions(query, list_positions(ranges, count));
-	return pg_plan_query((Query *) query, select, CURSOR_OPT_PARALLEL_OK, NULL);
-}
-
-/* Run the query, and keep its rows. */
-static void
-run_select(PlannedStmt *plan, const char *select, Tuplestorestate *rows)
-{
-	DestReceiver *keep = CreateDestReceiver(DestTuplestore);
-	QueryDesc  *run;
-
-	SetTuplestoreDestReceiverParams(keep, rows, CurrentMemoryContext, false, NULL, NULL);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	run = CreateQueryDesc(plan, select, GetActiveSnapshot(), InvalidSnapshot, keep, NULL, NULL, 0);
-	ExecutorStart(run, 0);
-	EVS_EXECUTOR_RUN(run);
-	ExecutorFinish(run);
-	ExecutorEnd(run);
-	FreeQueryDesc(run);
-	PopActiveSnapshot();
-	keep->rDestroy(keep);
-}
 
 /*
  * Prepare the upsert, and plan it now: where it cannot work, as when the read
@@ -169,25 +44,14 @@ prepare_upsert(const char *upsert)
 uint64
 evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *ranges, int count)
 {
-	PlannedStmt *plan = evs_catchup_plan(select, ranges, count);
+	PlannedStmt *plan = evs_rows_plan(select, ranges, count);
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
-	EphemeralNamedRelationData relation = {
-		.md = {
-			.name = EVS_CATCHUP_ROWS,
-			.tupdesc = ExecCleanTypeFromTL(plan->planTree->targetlist),
-			.enrtype = ENR_NAMED_TUPLESTORE,
-			.enrtuples = plan->planTree->plan_rows,
-		},
-		.reldata = rows,
-	};
 	SPIPlanPtr	prepared;
 	int			result;
 
-	result = SPI_register_relation(&relation);
-	if (result != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the rows of a batch: %s", SPI_result_code_string(result));
+	evs_rows_register(plan, rows, EVS_CATCHUP_ROWS);
 	prepared = prepare_upsert(upsert);
-	run_select(plan, select, rows);
+	evs_rows_keep(plan, select, GetTransactionSnapshot(), rows, false);
 	result = SPI_execute_plan(prepared, NULL, NULL, false, 0);
 	if (result != SPI_OK_INSERT)
 		elog(ERROR, "could not apply a batch: %s", SPI_result_code_string(result));

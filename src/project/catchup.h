@@ -5,13 +5,11 @@
 #ifndef EVSTORE_CATCHUP_H
 #define EVSTORE_CATCHUP_H
 
-#include "nodes/plannodes.h"
 #include "project/bounds.h"
 
 /* The name by which an upsert finds the rows of its batch. */
 #define EVS_CATCHUP_ROWS "_batch_rows"
 
-extern PlannedStmt *evs_catchup_plan(const char *select, const EvsBounds *ranges, int count);
 extern uint64 evs_catchup_apply(const char *select, const char *upsert, const EvsBounds *ranges, int count);
 
 #endif							/* EVSTORE_CATCHUP_H */

@@ -67,9 +67,9 @@ static const struct
 	4, {INT4OID, INT8OID, INT8OID, TEXTOID}},
 };
 
-/* Run one of the statements as the extension's owner; true if there was a row for it. */
+/* Run one of the statements as the extension's owner, under the active snapshot or a new one; true if there was a row for it. */
 static bool
-run(CheckpointPlan which, Datum *values, int expected)
+run_under(CheckpointPlan which, Datum *values, bool active, int expected)
 {
 	static SPIPlanPtr plans[PLAN_COUNT];
 	EvsOwnerFrame frame;
@@ -85,11 +85,18 @@ run(CheckpointPlan which, Datum *values, int expected)
 			elog(ERROR, "could not prepare a statement over evstore._checkpoint");
 		plans[which] = plan;
 	}
-	result = SPI_execute_plan(plans[which], values, NULL, false, 0);
+	result = SPI_execute_plan(plans[which], values, NULL, active, 0);
 	if (result != expected)
 		elog(ERROR, "could not use evstore._checkpoint: %s", SPI_result_code_string(result));
 	evs_owner_end(&frame);
 	return SPI_processed > 0;
+}
+
+/* The same under a new one. */
+static bool
+run(CheckpointPlan which, Datum *values, int expected)
+{
+	return run_under(which, values, false, expected);
 }
 
 /* Column of the row that a statement returned; none can be null. */
@@ -159,8 +166,20 @@ evs_checkpoint_read(int projection, EvsReach *reach)
 	return read_reach(PLAN_READ, projection, reach);
 }
 
+/* Where it stood for the active snapshot, an inline one's included; false if there was none. */
+bool
+evs_checkpoint_seen(int projection, EvsPosition *position)
+{
+	Datum		values[] = {Int32GetDatum(projection)};
+
+	if (!run_under(PLAN_READ, values, true, SPI_OK_SELECT))
+		return false;
+	*position = DatumGetInt64(column(1));
+	return true;
+}
+
 /*
- * The same, and keep it locked to the end of the transaction; false, too, if it
+ * Where it stands now, and keep it locked to the end of the transaction; false, too, if it
  * is held, or if somebody else has locked it: nobody waits here.
  */
 bool

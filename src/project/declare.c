@@ -14,6 +14,7 @@
 #include "base/shmem.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -22,10 +23,12 @@
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "project/declare.h"
 #include "project/handler.h"
 #include "project/mode.h"
 #include "project/projection.h"
 #include "project/query.h"
+#include "project/rebuild.h"
 #include "project/statement.h"
 #include "project/steer.h"
 #include "store/table.h"
@@ -155,12 +158,13 @@ text_argument(FunctionCallInfo fcinfo, int argument)
 /* Arguments of create_projection(). */
 enum
 {
-	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_HANDLER, ARG_HANDLERS, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_SETTINGS
+	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_HANDLER, ARG_HANDLERS, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_SETTINGS,
+	ARG_READ_TABLES = ARG_SETTINGS + 5
 };
 
 /* Have others who declare the same name wait until we have, or have not. */
-static void
-lock_name(const char *name)
+void
+evs_declare_lock_name(const char *name)
 {
 	LOCKTAG		tag;
 
@@ -182,7 +186,7 @@ check_name(const char *name)
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("projection name \"%s\" is too long", name),
 				 errdetail("It may have %d bytes.", NAMEDATALEN - 1)));
-	lock_name(name);
+	evs_declare_lock_name(name);
 	if (evs_projection_find(name, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -199,11 +203,16 @@ check_arguments(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a projection has a query, a statement, a handler or handlers, and only one of them")));
+	if (!PG_ARGISNULL(ARG_QUERY) && !PG_ARGISNULL(ARG_READ_TABLES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a query has one read table, and makes it"),
+				 errhint("Name it with read_table.")));
 }
 
 /* An error position inside the definition is none in the statement that declares it. */
-static void
-definition_context(void *arg)
+void
+evs_declare_definition_context(void *arg)
 {
 	int			position = geterrposition();
 
@@ -232,14 +241,45 @@ declare_query(FunctionCallInfo fcinfo, EvsProjection *projection)
 	projection->event_tables = query->event_tables;
 	projection->event_table = linitial_oid(query->event_tables);
 	projection->columns = query->columns;
+	projection->keys = query->keys;
 	projection->on_conflict = query->on_conflict;
 	projection->ordered = query->ordered;
 	create_read_table(query, makeRangeVarFromNameList(names), projection);
+	projection->read_tables = list_make1_oid(projection->read_table);
 	foreach(cell, query->event_tables)
 		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
 	evs_projection_insert(projection, query->select);
 	if (!query->has_keys)
 		fill_table(projection);
+}
+
+/* Add a table to those that a statement or a handler writes. */
+static void
+add_read_table(EvsProjection *projection, const char *name)
+{
+	Oid			relid = existing_read_table(makeRangeVarFromNameList(EVS_QUALIFIED_NAME(name)));
+
+	projection->read_tables = list_append_unique_oid(projection->read_tables, relid);
+	projection->read_table = projection->state_table = linitial_oid(projection->read_tables);
+}
+
+/* Add those of an array of names. */
+void
+evs_declare_read_tables(EvsProjection *projection, ArrayType *names)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("the name of a read table must not be null")));
+		add_read_table(projection, TextDatumGetCString(elements[i]));
+	}
 }
 
 /* What a statement and a handler have in common: they say themselves which tables they write. */
@@ -255,8 +295,9 @@ declare_tables(FunctionCallInfo fcinfo, EvsProjection *projection)
 	evs_table_close(rel);
 	evs_projection_check_policies(projection->event_table, projection->owner);
 	if (read_table)
-		projection->read_table = projection->state_table =
-			existing_read_table(makeRangeVarFromNameList(EVS_QUALIFIED_NAME(read_table)));
+		add_read_table(projection, read_table);
+	if (!PG_ARGISNULL(ARG_READ_TABLES))
+		evs_declare_read_tables(projection, PG_GETARG_ARRAYTYPE_P(ARG_READ_TABLES));
 }
 
 /* Declare a statement projection. Call inside SPI. */
@@ -312,7 +353,7 @@ PG_FUNCTION_INFO_V1(evs_drop_projection);
 PG_FUNCTION_INFO_V1(evs_pause_projection);
 PG_FUNCTION_INFO_V1(evs_resume_projection);
 
-/* evstore.create_projection(name, query, statement, handler, handlers, mode, read_table, event_table, and its settings) */
+/* evstore.create_projection(name, query, statement, handler, handlers, mode, read_table, event_table, its settings, read_tables) */
 Datum
 evs_create_projection(PG_FUNCTION_ARGS)
 {
@@ -329,7 +370,7 @@ evs_create_projection(PG_FUNCTION_ARGS)
 	projection.owner = GetUserId();
 	projection.batch_size = projection.kind == EVS_HANDLER ? HANDLER_BATCH_SIZE : BATCH_SIZE;
 
-	context.callback = definition_context;
+	context.callback = evs_declare_definition_context;
 	context.arg = projection.definition;
 	context.previous = error_context_stack;
 	error_context_stack = &context;
@@ -410,7 +451,10 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	if (projection && projection->kind == EVS_QUERY)
 		lock_tables(projection, keep_table);
 	if (projection)
+	{
+		(void) evs_rebuild_discard(id);
 		evs_projection_delete(projection);
+	}
 	if (projection && projection->kind == EVS_QUERY)
 	{
 		if (projection->read_table != projection->state_table)

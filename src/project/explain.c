@@ -21,9 +21,9 @@
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "project/apply.h"
-#include "project/catchup.h"
 #include "project/checkpoint.h"
 #include "project/projection.h"
+#include "project/rows.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -84,7 +84,7 @@ append_catchup_plan(void *argument, const EvsBounds *bounds)
 	PlannedStmt *plan;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	plan = evs_catchup_plan(select, bounds, 1);
+	plan = evs_rows_plan(select, bounds, 1);
 	query = CreateQueryDesc(plan, select, GetActiveSnapshot(), InvalidSnapshot, None_Receiver, NULL, NULL, 0);
 	ExecutorStart(query, EXEC_FLAG_EXPLAIN_ONLY);
 	state->costs = true;

@@ -55,6 +55,7 @@
 #include "project/mode.h"
 #include "project/progress.h"
 #include "project/projection.h"
+#include "project/rebuild.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "store/position.h"
@@ -241,6 +242,11 @@ evs_mode_enter_inline(int id)
 	if (projection == NULL)
 		return;
 	check_inline(projection);
+	if (evs_rebuild_find(id) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("projection \"%s\" is being rebuilt", projection->name),
+				 errhint("Wait for it, or run evstore.cancel_rebuild().")));
 	LockRelationOid(projection->event_table, ShareRowExclusiveLock);
 	create_trigger(projection->event_table);
 	last = last_position(projection);

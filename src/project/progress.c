@@ -43,6 +43,9 @@ typedef struct EvsProgressStats
 	int64		busy;			/* microseconds that workers had it */
 } EvsProgressStats;
 
+/* How long a projection waits for its rebuild to be put in place, so that batches do not keep it off. */
+#define RESERVED_MS 2000
+
 /* How long a session waits for a projection that no worker knows before it looks again. */
 #define LOOK_AGAIN_MS 1000
 
@@ -57,6 +60,8 @@ typedef struct ProgressSlot
 	Oid			event_table;
 	int			priority;		/* higher comes first */
 	int			timeout;		/* of one batch, in milliseconds; 0 for none */
+	int			rebuilds;		/* the projection that this one builds anew, and is due until it has, or 0 */
+	TimestampTz reserved_until; /* a rebuild waits for its claim: nobody else takes it before */
 	EvsReach	reach;			/* applied and committed up to here */
 	EvsPosition suspect;		/* as in EvsClaim, and so is the next */
 	int			span;
@@ -193,6 +198,8 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 		slot->projection = rows[i].projection;
 		slot->event_table = rows[i].event_table;
 		slot->reach = rows[i].reach;
+		slot->rebuilds = rows[i].rebuilds;
+		slot->reserved_until = 0;
 		slot->claimed_by = 0;
 		slot->retry_at = rows[i].retry_at;
 		slot->suspect = rows[i].suspect;
@@ -237,13 +244,16 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 	for (int i = 0; i < progress->used; i++)
 	{
 		ProgressSlot *slot = &progress->slots[i];
+		TimestampTz not_before;
 
-		if (slot->database != database || slot->claimed_by != 0 || slot->reach.position >= safe)
+		if (slot->database != database || slot->claimed_by != 0 ||
+			(slot->reach.position >= safe && slot->rebuilds == 0))
 			continue;
-		if (slot->retry_at > now)
+		not_before = Max(slot->retry_at, slot->reserved_until);
+		if (not_before > now)
 		{
-			if (*next_retry == 0 || slot->retry_at < *next_retry)
-				*next_retry = slot->retry_at;
+			if (*next_retry == 0 || not_before < *next_retry)
+				*next_retry = not_before;
 			continue;
 		}
 		due++;
@@ -262,6 +272,7 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 		claim->suspect = best->suspect;
 		claim->span = best->span;
 		claim->timeout = best->timeout;
+		claim->rebuilds = best->rebuilds;
 		claim->more = due > 1;
 	}
 	LWLockRelease(evs_lock());
@@ -284,6 +295,56 @@ take_back(ProgressSlot *slot, TimestampTz now)
 {
 	slot->stats.busy += Max(now - slot->claimed_at, 0);
 	slot->claimed_by = 0;
+}
+
+/*
+ * Claim the projection that a claimed one builds anew, due or not; false if
+ * somebody else holds it, who is its last holder before us, or nobody can.
+ */
+bool
+evs_progress_claim_rebuilt(const EvsClaim *rebuild, EvsClaim *claim)
+{
+	ProgressSlot *slot;
+	bool		claimed = false;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	slot = find_slot(MyDatabaseId, progress->slots[rebuild->slot].store, rebuild->rebuilds);
+	if (slot)
+	{
+		claimed = slot->claimed_by == 0;
+		slot->reserved_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESERVED_MS);
+	}
+	if (claimed)
+	{
+		slot->claimed_by = MyProcPid;
+		claim->slot = slot - progress->slots;
+		claim->projection = slot->projection;
+		slot->claimed_at = GetCurrentTimestamp();
+		claim->reach = slot->reach;
+		claim->suspect = 0;
+		claim->span = 0;
+		claim->timeout = 0;
+		claim->rebuilds = 0;
+		claim->more = false;
+	}
+	LWLockRelease(evs_lock());
+	return claimed;
+}
+
+/* Give a claim back, nothing having been done; it is not due before a time. */
+void
+evs_progress_release(const EvsClaim *claim, TimestampTz not_before)
+{
+	ProgressSlot *slot;
+
+	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
+	slot = claimed_slot(claim);
+	if (slot)
+	{
+		take_back(slot, GetCurrentTimestamp());
+		slot->reserved_until = not_before;
+	}
+	LWLockRelease(evs_lock());
 }
 
 /* A rate, faded to the present. */
@@ -322,6 +383,7 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 		slot->suspect = slot->suspect > reach.position && !reach.failing ? slot->suspect : 0;
 		slot->span = grown(slot->span);
 		slot->retry_at = 0;
+		slot->reserved_until = 0;
 		take_back(slot, now);
 		ConditionVariableBroadcast(&slot->moved);
 	}

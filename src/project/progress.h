@@ -29,6 +29,7 @@ typedef struct EvsProjectionRow
 	EvsPosition suspect;		/* the event it failed on, or 0 */
 	int			priority;
 	int			timeout;		/* of one batch, in milliseconds; 0 for none */
+	int			rebuilds;		/* the projection that this one builds anew, or 0 */
 } EvsProjectionRow;
 
 /* A projection that a worker has taken to apply a batch to. */
@@ -40,6 +41,7 @@ typedef struct EvsClaim
 	EvsPosition suspect;		/* a batch up to here has failed by an event's fault, or 0 */
 	int			span;			/* positions that a batch may span, as larger ones took too much; 0 if any */
 	int			timeout;		/* of the batch, in milliseconds; 0 for none */
+	int			rebuilds;		/* the projection that this one builds anew, or 0 */
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
@@ -54,6 +56,8 @@ typedef enum EvsWaitResult
 extern bool evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *rows);
 extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 							   EvsClaim *claim, TimestampTz *next_retry);
+extern bool evs_progress_claim_rebuilt(const EvsClaim *rebuild, EvsClaim *claim);
+extern void evs_progress_release(const EvsClaim *claim, TimestampTz not_before);
 extern void evs_progress_applied(const EvsClaim *claim, EvsReach reach);
 extern void evs_progress_passed(const EvsClaim *claim, EvsPosition to);
 extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at, EvsPosition suspect);

@@ -179,7 +179,7 @@ evs_projection_find(const char *name, Oid *owner)
 	bool		isnull;
 
 	SPI_connect();
-	run("SELECT id, owner::oid FROM evstore._projection WHERE name = $1",
+	run("SELECT id, owner::oid FROM evstore._projection WHERE name = $1 AND rebuilds IS NULL",
 		1, types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed > 0)
 	{
@@ -202,7 +202,7 @@ evs_projection_find_mode(const char *name, Oid *inline_table)
 
 	*inline_table = InvalidOid;
 	SPI_connect();
-	run("SELECT id, CASE mode WHEN 'inline' THEN event_table::oid ELSE 0 END FROM evstore._projection WHERE name = $1",
+	run("SELECT id, CASE mode WHEN 'inline' THEN event_table::oid ELSE 0 END FROM evstore._projection WHERE name = $1 AND rebuilds IS NULL",
 		1, types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed > 0)
 	{
@@ -268,6 +268,23 @@ oid_array(const List *list)
 	return PointerGetDatum(construct_array(items, list_length(list), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
+/* A schema for what belongs to a rebuild. */
+char *
+evs_projection_shadow(int id)
+{
+	return psprintf("evstore_shadow_%d", id);
+}
+
+/* A statement or a handler that is applied anew finds its tables, and writes, in another schema. */
+static void
+enter_shadow(EvsProjection *projection)
+{
+	char	   *schema = evs_projection_shadow(projection->id);
+
+	projection->shadow = get_namespace_oid(schema, true);
+	projection->settings = evs_owner_settings_with_schema(projection->settings, schema);
+}
+
 /* Load a projection, NULL if there is none of this id; call inside SPI. */
 EvsProjection *
 evs_projection_load(int id)
@@ -279,7 +296,7 @@ evs_projection_load(int id)
 	read_latest("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
 				" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid,"
 				" on_error, retries, mode = 'inline', ordered,"
-				" coalesce(event_tables, ARRAY[event_table])::oid[]"
+				" coalesce(event_tables, ARRAY[event_table])::oid[], keys, read_tables::oid[], coalesce(rebuilds, 0)"
 				" FROM evstore._projection WHERE id::oid = $1", id);
 	if (SPI_processed == 0)
 		return NULL;
@@ -307,6 +324,11 @@ evs_projection_load(int id)
 	projection->is_inline = DatumGetBool(column(14, &isnull));
 	projection->ordered = DatumGetBool(column(15, &isnull));
 	projection->event_tables = oid_list(column(16, &isnull));
+	projection->keys = text_column(17);
+	projection->read_tables = oid_list(column(18, &isnull));
+	projection->rebuilds = DatumGetInt32(column(19, &isnull));
+	if (projection->rebuilds != 0 && projection->kind != EVS_QUERY)
+		enter_shadow(projection);
 	return projection;
 }
 
@@ -333,6 +355,28 @@ batch_view(int id)
 	return psprintf("evstore._batch_%d", id);
 }
 
+/* The oid of such a view, InvalidOid if there is none. */
+Oid
+evs_projection_own_view(int id)
+{
+	return get_relname_relid(psprintf("_batch_%d", id), evs_catalog()->schema);
+}
+
+/* Whose view it is that a projection reads: a rebuild by the same definition reads that of the other. */
+static int
+view_id(const EvsProjection *projection)
+{
+	return projection->rebuilds == 0 || OidIsValid(evs_projection_own_view(projection->id)) ?
+		projection->id : projection->rebuilds;
+}
+
+/* The view that shows the query of a query projection over the current batch, or the calls of a handler. */
+Oid
+evs_projection_view(const EvsProjection *projection)
+{
+	return evs_projection_own_view(view_id(projection));
+}
+
 /*
  * Lock the view. A batch reads it before it moves the checkpoint; whoever locks
  * the checkpoint first must have locked the view before.
@@ -340,8 +384,10 @@ batch_view(int id)
 void
 evs_projection_lock_view(const EvsProjection *projection, LOCKMODE mode)
 {
-	if (projection->kind != EVS_STATEMENT)
-		LockRelationOid(get_relname_relid(psprintf("_batch_%d", projection->id), evs_catalog()->schema), mode);
+	Oid			view = evs_projection_view(projection);
+
+	if (OidIsValid(view))
+		LockRelationOid(view, mode);
 }
 
 /* Let the owners of projections read the view, each with the rights that they have. */
@@ -401,12 +447,15 @@ evs_projection_check_policies(Oid event_table, Oid owner)
 				 errhint("Have the table's owner, or a role with BYPASSRLS, own the projection.")));
 }
 
-/* Add a projection; "select" is what its view shows, NULL for a statement. Call inside SPI. */
+/*
+ * Add a projection; "select" is what its view shows, NULL if it has none: a
+ * statement, or a rebuild by the same definition. Call inside SPI.
+ */
 void
 evs_projection_insert(EvsProjection *projection, const char *select)
 {
 	Oid			types[] = {TEXTOID, TEXTOID, OIDOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT4OID, OIDOID, BOOLOID,
-	OIDARRAYOID};
+	OIDARRAYOID, TEXTOID, OIDARRAYOID, INT4OID, INT4OID};
 	Datum		values[] = {
 		CStringGetTextDatum(projection->name),
 		CStringGetTextDatum(kind_names[projection->kind]),
@@ -421,14 +470,18 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 		ObjectIdGetDatum(projection->state_table),
 		BoolGetDatum(projection->ordered),
 		oid_array(projection->event_tables),
+		projection->keys ? CStringGetTextDatum(projection->keys) : 0,
+		oid_array(projection->read_tables),
+		Int32GetDatum(projection->rebuilds),
+		Int32GetDatum(projection->id),
 	};
-	char		nulls[] = "             ";
+	char		nulls[] = "                 ";
 	bool		isnull;
 
 	if (!OidIsValid(projection->read_table))
 		nulls[4] = 'n';
 	if (projection->kind != EVS_QUERY)
-		nulls[6] = nulls[7] = 'n';
+		nulls[6] = nulls[7] = nulls[13] = 'n';
 	if (projection->state_table == projection->read_table)
 		nulls[10] = 'n';
 	if (list_length(projection->event_tables) < 2)
@@ -436,17 +489,19 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 
 	declaring = true;
 	run("WITH p AS (INSERT INTO evstore._projection (name, kind, mode, owner, event_table,"
-		" read_table, definition, columns, on_conflict, settings, batch_size, state_table, ordered, event_tables)"
-		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10, $11::regclass, $12, $13::regclass[])"
+		" read_table, definition, columns, on_conflict, settings, batch_size, state_table, ordered, event_tables,"
+		" keys, read_tables, rebuilds, id)"
+		" VALUES ($1, $2, 'async', $3::regrole, $4::regclass, $5::regclass, $6, $7, $8, $9, $10, $11::regclass, $12, $13::regclass[],"
+		" $14, $15::regclass[], nullif($16, 0), coalesce(nullif($17, 0), nextval('evstore._projection_id')))"
 		" RETURNING id) INSERT INTO evstore._checkpoint (projection) SELECT id FROM p"
 		" RETURNING projection",
 		lengthof(types), types, values, nulls, SPI_OK_INSERT_RETURNING);
 	declaring = false;
 	projection->id = DatumGetInt32(column(1, &isnull));
 
-	if (projection->kind == EVS_QUERY)
+	if (select && projection->kind == EVS_QUERY)
 		create_query_view(projection, select);
-	else if (projection->kind == EVS_HANDLER)
+	else if (select)
 		create_handler_view(projection, select);
 	evs_projection_note_change();
 }
@@ -455,13 +510,14 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 void
 evs_projection_delete(const EvsProjection *projection)
 {
-	evs_projection_lock_view(projection, AccessExclusiveLock);
+	if (OidIsValid(evs_projection_own_view(projection->id)))
+		evs_projection_lock_view(projection, AccessExclusiveLock);
 	/* A batch that is being applied finds its checkpoint gone, and is rolled back. */
 	run_for("DELETE FROM evstore._checkpoint WHERE projection = $1", projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1", projection->id, SPI_OK_DELETE);
 	/* Nobody but a batch has any use for the view, and nobody shall keep it from going. */
-	if (projection->kind != EVS_STATEMENT)
-		run(psprintf("DROP VIEW IF EXISTS %s CASCADE", batch_view(projection->id)),
+	if (OidIsValid(evs_projection_own_view(projection->id)))
+		run(psprintf("DROP VIEW %s CASCADE", batch_view(projection->id)),
 			0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	evs_projection_note_change();
 }
@@ -475,7 +531,8 @@ void
 evs_projection_pause(int id, bool paused)
 {
 	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection = $1 AND \"position\" < " EVS_INLINE_CHECKPOINT_SQL
-			: "UPDATE evstore._checkpoint SET paused = false WHERE projection = $1", id, SPI_OK_UPDATE);
+			: "UPDATE evstore._checkpoint SET paused = false WHERE projection IN"
+			" ($1, (SELECT id FROM evstore._projection WHERE rebuilds = $1))", id, SPI_OK_UPDATE);
 	if (paused && SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -524,7 +581,7 @@ order_of_rows(const EvsProjection *projection)
 char *
 evs_projection_select(const EvsProjection *projection)
 {
-	return evs_projection_rows(projection, batch_view(projection->id));
+	return evs_projection_rows(projection, batch_view(view_id(projection)));
 }
 
 /*
@@ -545,7 +602,7 @@ evs_projection_rows(const EvsProjection *projection, const char *query)
 char *
 evs_projection_initial(const EvsProjection *projection)
 {
-	return psprintf("SELECT * FROM %s", batch_view(projection->id));
+	return psprintf("SELECT * FROM %s", batch_view(view_id(projection)));
 }
 
 /* The statement that combines the rows of a select with the read table, by its present name. */
@@ -568,7 +625,7 @@ check_drop(Oid relid)
 	if (!evs_table_is_event_table(relid))
 		return;
 	SPI_connect();
-	run("SELECT string_agg(quote_ident(name), ', ' ORDER BY name)"
+	run("SELECT string_agg(DISTINCT quote_ident(name), ', ')"
 		" FROM evstore._projection WHERE $1 = ANY (coalesce(event_tables, ARRAY[event_table])::oid[])", 1, types, values, NULL, SPI_OK_SELECT);
 	names = column(1, &isnull);
 	if (!isnull)

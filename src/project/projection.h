@@ -40,14 +40,18 @@ typedef struct EvsProjection
 	List	   *event_tables;	/* the same, or several: the first of which it is */
 	Oid			read_table;		/* InvalidOid if none was declared */
 	Oid			state_table;	/* what a query's batches write: the read table, or what is behind it if it is a view */
+	List	   *read_tables;	/* oids of all that were declared, the first of them read_table */
 	char	   *definition;		/* as it was declared */
 	char	   *columns;		/* of a query's read table, quoted, with commas between */
+	char	   *keys;			/* those of them that are the key, or EVS_NO_KEYS: query.h */
 	char	   *on_conflict;	/* of a query's upsert: its ON CONFLICT clause */
 	ArrayType  *settings;		/* see owner.c */
 	int			batch_size;		/* positions a batch spans at most */
 	EvsPolicy	on_error;
 	int			retries;		/* of an event that fails, before that is done */
 	bool		ordered;		/* right only in the order of all positions: cannot be inline */
+	int			rebuilds;		/* the projection that this one builds anew, or 0 */
+	Oid			shadow;			/* schema of the only tables that it may write, or InvalidOid: shadow.c */
 } EvsProjection;
 
 extern const EvsXactSubscriber evs_projection_xact;
@@ -56,6 +60,7 @@ extern int	evs_projection_find(const char *name, Oid *owner);
 extern int	evs_projection_find_own(const char *name);
 extern int	evs_projection_find_mode(const char *name, Oid *inline_table);
 extern EvsProjection *evs_projection_load(int id);
+extern char *evs_projection_shadow(int id);
 extern void evs_projection_insert(EvsProjection *projection, const char *select);
 extern void evs_projection_delete(const EvsProjection *projection);
 extern void evs_projection_pause(int id, bool paused);
@@ -67,6 +72,8 @@ extern void evs_projection_lock_view(const EvsProjection *projection, LOCKMODE m
 extern bool evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosition from, EvsPosition to);
 extern List *evs_projection_list_inline(Oid event_table);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
+extern Oid	evs_projection_own_view(int id);
+extern Oid	evs_projection_view(const EvsProjection *projection);
 extern char *evs_projection_select(const EvsProjection *projection);
 extern char *evs_projection_rows(const EvsProjection *projection, const char *query);
 extern char *evs_projection_initial(const EvsProjection *projection);

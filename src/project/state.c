@@ -17,11 +17,14 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
+#include "parser/analyze.h"
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "project/check.h"
 #include "project/state.h"
+#include "rewrite/rewriteHandler.h"
+#include "tcop/tcopprot.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
@@ -157,4 +160,33 @@ evs_state_view(const EvsState *state, Oid table)
 	view->targetList = state->targets;
 	table_close(rel, NoLock);
 	return print(view);
+}
+
+/* The text of such a view as it is now, over the rows of a query in place of those of the stored table. */
+char *
+evs_state_view_of(Oid view, Oid table, const char *rows)
+{
+	Relation	rel = table_open(view, AccessShareLock);
+	Query	   *query = copyObject(get_view_query(rel));
+	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(rows));
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+
+		if (entry->rtekind != RTE_RELATION || entry->relid != table)
+			continue;
+		entry->rtekind = RTE_SUBQUERY;
+		entry->relid = InvalidOid;
+		entry->subquery = parse_analyze_fixedparams(statement, rows, NULL, 0, NULL);
+		found = true;
+	}
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("view \"%s\" does not read the table that its projection keeps", RelationGetRelationName(rel))));
+	table_close(rel, NoLock);
+	return print(query);
 }

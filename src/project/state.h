@@ -16,6 +16,7 @@ typedef struct EvsState
 } EvsState;
 
 extern EvsState *evs_state_split(Query *query);
+extern char *evs_state_view_of(Oid view, Oid table, const char *rows);
 extern char *evs_state_view(const EvsState *state, Oid table);
 
 #endif							/* EVSTORE_STATE_H */

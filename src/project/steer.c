@@ -130,7 +130,8 @@ evs_retry_projection(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	evs_owner_run_extension("UPDATE evstore._checkpoint SET stopped = false, failures = 0, failed_at = NULL,"
-							" last_error = NULL, failed_position = NULL, given_up = 0 WHERE projection = $1",
+							" last_error = NULL, failed_position = NULL, given_up = 0 WHERE projection IN"
+							" ($1, (SELECT id FROM evstore._projection WHERE rebuilds = $1))",
 							lengthof(types), types, values, NULL, SPI_OK_UPDATE);
 	evs_projection_note_change();
 	SPI_finish();

@@ -7,9 +7,11 @@
  */
 #include "evstore.h"
 
+#include "base/confine.h"
 #include "catalog/objectaccess.h"
 #include "domain/dependent.h"
 #include "executor/executor.h"
+#include "nodes/parsenodes.h"
 #include "project/fresh.h"
 #include "project/projection.h"
 #include "server/hooks.h"
@@ -28,12 +30,29 @@ static ExecutorRun_hook_type prev_executor_run = NULL;
 static object_access_hook_type prev_object_access = NULL;
 static ProcessUtility_hook_type prev_process_utility = NULL;
 
+/* A projection that is computed anew writes nothing but its own tables. */
+static void
+check_confined(List *permissions)
+{
+	ListCell   *cell;
+
+	foreach(cell, permissions)
+	{
+		EvsPermission *permission = lfirst(cell);
+
+		if ((permission->requiredPerms & (ACL_INSERT | ACL_DELETE)) != 0 ||
+			((permission->requiredPerms & ACL_UPDATE) != 0 && !bms_is_empty(permission->updatedCols)))
+			evs_confine_check(permission->relid);
+	}
+}
+
 /* Before a statement may touch its tables. */
 static bool
 on_check_perms(EVS_CHECK_PERMS_PARAMS)
 {
 	if (prev_check_perms && !prev_check_perms(EVS_CHECK_PERMS_ARGS))
 		return false;
+	check_confined(EVS_CHECK_PERMS_LIST);
 	evs_guard_check_dml(EVS_CHECK_PERMS_LIST);
 	return true;
 }
@@ -74,6 +93,8 @@ on_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, 
 {
 	if (prev_object_access)
 		prev_object_access(access, classId, objectId, subId, arg);
+	if (access == OAT_TRUNCATE)
+		evs_confine_check(objectId);
 	evs_guard_check_object(access, classId, objectId, subId, arg);
 	evs_dependent_check_object(access, classId, objectId, subId);
 	evs_projection_check_object(access, classId, objectId, subId);

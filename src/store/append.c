@@ -21,6 +21,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "base/confine.h"
 #include "base/counters.h"
 #include "base/database.h"
 #include "base/errors.h"
@@ -300,6 +301,7 @@ evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *conditi
 	EvsWriter  *writer;
 	EvsStripes	stripes;
 
+	evs_confine_check(relid);
 	check_privilege(rel, condition ? ACL_INSERT | ACL_SELECT : ACL_INSERT);
 
 	evs_stripes_init(&stripes, relid);

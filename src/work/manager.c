@@ -89,7 +89,7 @@ read_projections(void)
 
 	evs_owner_begin_extension(&frame);
 	if (SPI_execute("SELECT p.id, CASE WHEN p.event_tables IS NULL THEN p.event_table::oid ELSE 0 END, c.\"position\", c.failures, c.failed_at, c.failed_position,"
-					" c.given_up, c.parked, p.priority, ceil(1000 * extract(epoch FROM p.timeout))::integer"
+					" c.given_up, c.parked, p.priority, ceil(1000 * extract(epoch FROM p.timeout))::integer, coalesce(p.rebuilds, 0)"
 					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
 					" WHERE NOT c.paused AND NOT c.stopped AND p.mode = 'async'",
 					true, 0) != SPI_OK_SELECT)
@@ -114,6 +114,7 @@ read_projections(void)
 		row->timeout = DatumGetInt32(column(i, 10, &isnull));
 		if (isnull)
 			row->timeout = 0;
+		row->rebuilds = DatumGetInt32(column(i, 11, &isnull));
 	}
 	warn_full(evs_progress_sync(MyDatabaseId, evs_catalog()->position_sequence, count, rows));
 	evs_owner_end(&frame);

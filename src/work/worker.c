@@ -9,6 +9,7 @@
  *	claim --none due--> listen, look again --still none--> sleep
  *	  | one due
  *	apply a batch --committed--> tell who waits --> claim
+ *	  | (or, of a rebuild that has caught up, put it in place)
  *	  | error
  *	abort --an event's, or too much at once--> cut --> claim
  *	  | else, or of a batch of one event
@@ -21,16 +22,19 @@
 #include "base/backoff.h"
 #include "base/catalog.h"
 #include "base/database.h"
+#include "base/settings.h"
 #include "base/wakeup.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "project/apply.h"
+#include "project/audit.h"
 #include "project/batch.h"
 #include "project/checkpoint.h"
 #include "project/failure.h"
 #include "project/generation.h"
 #include "project/progress.h"
+#include "project/swap.h"
 #include "project/timeout.h"
 #include "storage/ipc.h"
 #include "storage/lock.h"
@@ -116,6 +120,67 @@ report_vain_search(const EvsClaim *claim, const EvsReach *reach)
 			 errhint("With log_min_messages = debug1 the log has the error.")));
 }
 
+/* A swap has yet to wait. */
+#define SWAP_AGAIN_MS 100
+
+/* A rebuild is being put in place, and the claim of its projection is held. */
+static EvsClaim rebuilt;
+static bool rebuilt_claimed = false;
+static bool swapping = false;
+
+/* The swap is over, or has failed: others may apply the projection again. */
+static void
+release_rebuilt(void)
+{
+	if (rebuilt_claimed)
+		evs_progress_release(&rebuilt, 0);
+	rebuilt_claimed = false;
+	swapping = false;
+}
+
+/*
+ * Has a rebuild caught up? The swap applies the rest. But what has failed, or
+ * may, is for a batch of its own, which finds the event that is to blame.
+ */
+static bool
+is_to_swap(const EvsClaim *claim, EvsPosition safe)
+{
+	EvsPosition rest = safe - claim->reach.position;
+
+	return claim->rebuilds != 0 &&
+		(rest <= 0 || (rest <= EVS_SWAP_REST && claim->suspect == 0 && claim->span == 0 && !claim->reach.failing));
+}
+
+/* A rebuild has caught up: put it in place. */
+static void
+swap(const EvsClaim *claim)
+{
+	EvsSwapResult result;
+	EvsReach	reach = {0};
+
+	rebuilt_claimed = evs_progress_claim_rebuilt(claim, &rebuilt);
+	swapping = true;
+	if (rebuilt_claimed)
+		reach = rebuilt.reach;
+	evs_loop_begin("putting a rebuild in place");
+	if (evs_catalog_find() == NULL)
+		evs_process_finish();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	result = evs_swap(claim, rebuilt_claimed, &reach);
+	evs_loop_end();
+
+	if (result == EVS_SWAP_DONE && rebuilt_claimed)
+	{
+		evs_progress_applied(&rebuilt, reach);
+		rebuilt_claimed = false;
+	}
+	release_rebuilt();
+	if (result == EVS_SWAP_LATER)
+		evs_progress_release(claim, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SWAP_AGAIN_MS));
+	else
+		leave_for_manager(claim);
+}
+
 /* Apply one batch of a claimed projection. */
 static void
 apply_batch(const EvsClaim *claim)
@@ -131,6 +196,12 @@ apply_batch(const EvsClaim *claim)
 
 	/* First the mark, then the snapshot: store/position.c. */
 	safe = evs_position_safe();
+	if (is_to_swap(claim, safe))
+	{
+		evs_loop_end();
+		swap(claim);
+		return;
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 	exists = apply_in_time(claim, &reach, safe, &empty);
 	evs_loop_end();
@@ -237,6 +308,7 @@ apply_batch_safely(EvsClaim *claim, MemoryContext context)
 	ErrorData  *volatile error = NULL;
 	volatile EvsBlame blame = EVS_BLAME_NOBODY;
 	EvsAttempt	attempt;
+	bool		swapped;
 
 	evs_batch_begin();
 	PG_TRY();
@@ -262,18 +334,74 @@ apply_batch_safely(EvsClaim *claim, MemoryContext context)
 	PG_END_TRY();
 
 	MemoryContextSwitchTo(context);
+	swapped = swapping;
+	release_rebuilt();
 	if (error == NULL)
 		return;
 	attempt = evs_batch_attempt();
 	if (evs_batch_was_overtaken())
 		read_checkpoint(claim);
-	else if (blame != EVS_BLAME_NOBODY && attempt.first < attempt.to)
+	else if (blame != EVS_BLAME_NOBODY && (attempt.first < attempt.to || (swapped && attempt.first != 0)))
 		evs_progress_cut(claim, blame == EVS_BLAME_EVENT ? attempt.to : 0,
-						 (int) Min((attempt.to - attempt.first + 1) / 2, PG_INT32_MAX));
+						 (int) Min(Max((attempt.to - attempt.first + 1) / 2, 1), PG_INT32_MAX));
 	else if (blame == EVS_BLAME_EVENT && passes_without(claim, attempt.first, context))
 		record_failure(claim, error, attempt.first);
 	else
 		record_failure(claim, error, 0);
+}
+
+/* When the next projection is to be audited, by the first worker of a database; 0: that is off. */
+static TimestampTz next_audit = 0;
+
+/* Is an audit due? Keeps up with the setting. */
+static bool
+audit_is_due(int number)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (number != 0 || evs_audit_interval == 0)
+		next_audit = 0;
+	else if (next_audit == 0 || next_audit > TimestampTzPlusMilliseconds(now, evs_audit_interval))
+		next_audit = TimestampTzPlusMilliseconds(now, evs_audit_interval);
+	return next_audit != 0 && next_audit <= now;
+}
+
+/* Verify a sample of a projection, and keep what is wrong with that from ending the worker. */
+static void
+audit_safely(MemoryContext context)
+{
+	volatile int projection = 0;
+	volatile bool failed = false;
+
+	PG_TRY();
+	{
+		evs_loop_begin("auditing a projection");
+		PushActiveSnapshot(GetTransactionSnapshot());
+		projection = evs_audit_next();
+		if (projection != 0)
+			evs_audit(projection);
+		evs_loop_end();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		pgstat_report_activity(STATE_IDLE, NULL);
+		failed = true;
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(context);
+	if (failed && projection != 0)
+	{
+		evs_loop_begin("recording an audit");
+		PushActiveSnapshot(GetTransactionSnapshot());
+		evs_audit_record(projection, EVS_AUDIT_FAILED);
+		evs_loop_end();
+	}
+	next_audit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), evs_audit_interval);
 }
 
 /*
@@ -349,6 +477,13 @@ evs_worker_main(Datum arg)
 			/* What the owner's code locked for the session was locked for its batch. */
 			LockReleaseAll(USER_LOCKMETHOD, true);
 		}
+		else if (audit_is_due(number))
+		{
+			if (listening)
+				evs_wakeup_unlisten();
+			listening = false;
+			audit_safely(context);
+		}
 		else if (!listening)
 		{
 			evs_wakeup_listen(slot, EVS_BELL_WORKER(number));
@@ -358,6 +493,8 @@ evs_worker_main(Datum arg)
 		}
 		else
 		{
+			if (next_audit != 0 && (next_retry == 0 || next_audit < next_retry))
+				next_retry = next_audit;
 			evs_loop_sleep(next_retry, wait_event);
 			evs_wakeup_unlisten();
 			listening = false;

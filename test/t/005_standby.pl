@@ -45,7 +45,9 @@ my %refused = (
 	'create_aggregate' => q{SELECT evstore.create_aggregate('other', 'total')},
 	'create_event_table' => q{SELECT evstore.create_event_table('more')},
 	'create_projection' => q{SELECT evstore.create_projection('p', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')},
-	'drop_projection' => q{SELECT evstore.drop_projection('sales')});
+	'drop_projection' => q{SELECT evstore.drop_projection('sales')},
+	'rebuild_projection' => q{SELECT evstore.rebuild_projection('sales')},
+	'verify_projection of a statement' => q{SELECT evstore.verify_projection('ledger')});
 fails_with($standby, 'postgres', $refused{$_}, '25006', "on the standby $_ is refused")
   for sort keys %refused;
 fails_with($standby, 'postgres', 'SELECT evstore.read_events()', '0A000',
@@ -65,6 +67,12 @@ is($standby->safe_psql('postgres', 'SELECT count(*) FROM sales'),
 	'3', 'on the standby the read tables can be selected');
 is($standby->safe_psql('postgres', 'SELECT count(*), count("position"), count(head) FROM evstore.projections'),
 	'3|3|0', 'on the standby the status view shows what is known there');
+is($standby->safe_psql('postgres', q{SELECT count(*) FROM evstore.verify_projection('sales')}),
+	'0', 'on the standby a query can be verified');
+is($standby->safe_psql('postgres', q{SELECT sum(sales) FROM evstore.projection_as_of(NULL::sales, 20)}),
+	'20', 'on the standby a read table can be seen as it was');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM evstore.rebuild_progress'),
+	'0', 'on the standby the view of rebuilds can be read');
 is($standby->safe_psql('postgres', process_count('worker')),
 	'0', 'on the standby no worker runs');
 

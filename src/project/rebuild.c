@@ -1,0 +1,191 @@
+/*
+ * rebuild.c
+ *		Building the read tables of a projection anew, beside those in use.
+ *
+ * A rebuild is an ordinary projection, which the workers apply like any other,
+ * with a checkpoint of its own that begins at 0. What it fills are tables in a
+ * schema of its own, evstore_shadow_<id>: for a query, a table made like the
+ * read table; for others, copies of all that they declare (shadow.c). Its row
+ * says which projection it stands beside. When it has caught up, swap.c brings
+ * the read tables in use to what it has built, and it is gone.
+ *
+ * All of it is ordinary rows of ordinary tables: a crash anywhere leaves the
+ * projection as it was, and the rebuild goes on after the restart.
+ */
+#include "evstore.h"
+
+#include "base/owner.h"
+#include "base/shmem.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "project/apply.h"
+#include "project/declare.h"
+#include "project/rebuild.h"
+#include "project/shadow.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* The first column of the first row, a number, that a query over the extension's tables gives; 0 if there is none. */
+static int
+ask(const char *sql)
+{
+	bool		isnull;
+
+	evs_owner_run_extension(sql, 0, NULL, NULL, NULL, SPI_OK_SELECT);
+	return SPI_processed == 0 ? 0 :
+		DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* The id of the rebuild of a projection, 0 if there is none. Call inside SPI. */
+int
+evs_rebuild_find(int original)
+{
+	return ask(psprintf("SELECT id FROM evstore._projection WHERE rebuilds = %d", original));
+}
+
+/*
+ * Begin a rebuild: there is none yet, and the projection is one that can be
+ * built anew. Returns the id that the rebuild gets. Call inside SPI.
+ */
+int
+evs_rebuild_prepare(const EvsProjection *original)
+{
+	evs_declare_lock_name(original->name);
+	if (evs_rebuild_find(original->id) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("projection \"%s\" is being rebuilt already", original->name),
+				 errdetail("How far it is shows evstore.rebuild_progress."),
+				 errhint("Wait for it, or run evstore.cancel_rebuild().")));
+	if (original->is_inline)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("an inline projection cannot be rebuilt"),
+				 errdetail("Whoever appends applies it."),
+				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async'), and rebuild it then.")));
+	evs_apply_check(original);
+	return ask("SELECT pg_catalog.nextval('evstore._projection_id')::integer");
+}
+
+/*
+ * For a query, make the table that the rebuild fills, in its own schema, as it
+ * is over no events: outside a batch that is what the relation, a view over the
+ * batch or a query, shows. Returns the table. Call inside SPI.
+ */
+Oid
+evs_rebuild_create_table(const EvsProjection *rebuild, const char *relation)
+{
+	char	   *schema = evs_projection_shadow(rebuild->id);
+	char	   *name = get_rel_name(rebuild->state_table);
+	char	   *table = quote_qualified_identifier(schema, name);
+	Oid			oid = evs_shadow_create_schema(schema, rebuild->owner);
+	EvsOwnerFrame frame;
+
+	evs_owner_begin(&frame, rebuild->owner, rebuild->settings);
+	if (SPI_execute(psprintf("CREATE TABLE %s AS SELECT * FROM %s", table, relation), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not create table %s", table);
+	if (SPI_execute(psprintf(rebuild->keys[0] == '(' ? "CREATE UNIQUE INDEX ON %s (%s)" :
+							 "ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)", table, rebuild->keys),
+					false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not give a key to table %s", table);
+	evs_owner_end(&frame);
+	return get_relname_relid(name, oid);
+}
+
+/* A rebuild is applied as its projection is. Call inside SPI. */
+void
+evs_rebuild_inherit(const EvsProjection *rebuild)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(rebuild->id)};
+
+	evs_owner_run_extension("UPDATE evstore._projection n SET on_error = p.on_error, retries = p.retries,"
+							" timeout = p.timeout, priority = p.priority"
+							" FROM evstore._projection p WHERE n.id = $1 AND p.id = n.rebuilds",
+							lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+}
+
+/* Keep everybody else out of the tables that a rebuild fills. */
+void
+evs_rebuild_lock_tables(const EvsProjection *rebuild)
+{
+	if (rebuild->kind == EVS_QUERY)
+		LockRelationOid(rebuild->state_table, AccessExclusiveLock);
+	else
+		evs_shadow_lock(rebuild, AccessExclusiveLock);
+}
+
+/*
+ * Give up the rebuild of a projection; false if there is none. A batch of it
+ * locks its tables before the rows of its projection, and so does this. Call
+ * inside SPI.
+ */
+bool
+evs_rebuild_discard(int original)
+{
+	int			id = evs_rebuild_find(original);
+	EvsProjection *rebuild = id == 0 ? NULL : evs_projection_load(id);
+
+	if (rebuild == NULL)
+		return false;
+	evs_rebuild_lock_tables(rebuild);
+	evs_projection_delete(rebuild);
+	evs_shadow_drop(evs_projection_shadow(id));
+	return true;
+}
+
+PG_FUNCTION_INFO_V1(evs_rebuild_projection);
+PG_FUNCTION_INFO_V1(evs_cancel_rebuild);
+
+/* evstore.rebuild_projection(name) */
+Datum
+evs_rebuild_projection(PG_FUNCTION_ARGS)
+{
+	int			id = evs_projection_own(fcinfo, "evstore.rebuild_projection()");
+	EvsProjection *original;
+
+	SPI_connect();
+	original = evs_projection_load(id);
+	if (original)
+	{
+		EvsProjection rebuild = *original;
+
+		rebuild.id = evs_rebuild_prepare(original);
+		rebuild.rebuilds = id;
+		if (rebuild.kind == EVS_QUERY)
+		{
+			char	   *view = quote_qualified_identifier(EVS_EXTENSION, get_rel_name(evs_projection_view(original)));
+
+			rebuild.batch_size = EVS_REBUILD_BATCH_SIZE;
+			rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, view);
+			rebuild.read_tables = list_make1_oid(rebuild.read_table);
+			evs_shadow_close_schema(evs_projection_shadow(rebuild.id), rebuild.owner);
+		}
+		else
+		{
+			(void) evs_shadow_create(original, evs_projection_shadow(rebuild.id));
+			rebuild.read_table = rebuild.state_table = InvalidOid;
+		}
+		evs_projection_insert(&rebuild, NULL);
+		evs_rebuild_inherit(&rebuild);
+	}
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* evstore.cancel_rebuild(name) */
+Datum
+evs_cancel_rebuild(PG_FUNCTION_ARGS)
+{
+	int			id = evs_projection_own(fcinfo, "evstore.cancel_rebuild()");
+	bool		found;
+
+	SPI_connect();
+	found = evs_rebuild_discard(id);
+	SPI_finish();
+	PG_RETURN_BOOL(found);
+}

@@ -1,0 +1,226 @@
+/*
+ * reshape.c
+ *		Giving the read table of a query the columns and the key of another.
+ *
+ * The table is changed in place: columns that the new query does not have are
+ * dropped, those that are new are added, and the key is replaced if it is
+ * another. A column that keeps its name and changes its type is a new one.
+ * Nothing that depends on a column is dropped with it, but for indexes; that
+ * this will not be in the way is checked when the query is replaced, and again
+ * by the server when the time has come.
+ */
+#include "evstore.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "project/reshape.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/varlena.h"
+
+/* Names with commas between, as a list. */
+static List *
+split(const char *names)
+{
+	List	   *list;
+
+	if (!SplitIdentifierString(pstrdup(names), ',', &list))
+		elog(ERROR, "malformed list of columns \"%s\"", names);
+	return list;
+}
+
+/* Is a name in a list? */
+static bool
+contains(const List *names, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+		if (strcmp(lfirst(cell), name) == 0)
+			return true;
+	return false;
+}
+
+/* "COLLATE ..." of a column, if it is not that of its type. */
+static char *
+collate_clause(Form_pg_attribute attribute)
+{
+	HeapTuple	tuple;
+	Form_pg_collation form;
+	char	   *clause;
+
+	if (!OidIsValid(attribute->attcollation) || attribute->attcollation == get_typcollation(attribute->atttypid))
+		return "";
+	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(attribute->attcollation));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", attribute->attcollation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	clause = psprintf(" COLLATE %s", quote_qualified_identifier(get_namespace_name(form->collnamespace),
+																 NameStr(form->collname)));
+	ReleaseSysCache(tuple);
+	return clause;
+}
+
+/* A column as ADD COLUMN wants it. */
+static char *
+column_definition(Form_pg_attribute attribute)
+{
+	return psprintf("%s %s%s", quote_identifier(NameStr(attribute->attname)),
+					format_type_extended(attribute->atttypid, attribute->atttypmod,
+										 FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
+					collate_clause(attribute));
+}
+
+/* Sort out the columns of the new query's view. */
+static void
+plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
+{
+	TupleDesc	desc = RelationGetDescr(view);
+	List	   *kept = NIL;
+	ListCell   *cell;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		char	   *name = NameStr(attribute->attname);
+		AttrNumber	number = get_attnum(plan->read_table, name);
+
+		if (number != InvalidAttrNumber && !contains(old_columns, name))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("the read table has a column \"%s\" of its own", name),
+					 errhint("Name the query's column otherwise, or drop that one.")));
+		if (number != InvalidAttrNumber && get_atttype(plan->read_table, number) == attribute->atttypid)
+			kept = lappend(kept, name);
+		else
+			plan->added = lappend(plan->added, column_definition(attribute));
+	}
+	foreach(cell, old_columns)
+	{
+		AttrNumber	number = get_attnum(plan->read_table, lfirst(cell));
+
+		if (number != InvalidAttrNumber && !contains(kept, lfirst(cell)))
+			plan->gone = lappend_int(plan->gone, number);
+	}
+}
+
+/* The unique constraint over exactly these columns, if there is one. */
+static Oid
+find_key(Oid relid, const List *columns)
+{
+	Oid			types[] = {OIDOID, TEXTARRAYOID};
+	Datum	   *names = palloc_array(Datum, list_length(columns));
+	Datum		values[2];
+	ListCell   *cell;
+	bool		isnull;
+
+	foreach(cell, columns)
+		names[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
+	values[0] = ObjectIdGetDatum(relid);
+	values[1] = PointerGetDatum(construct_array(names, list_length(columns), TEXTOID, -1, false, TYPALIGN_INT));
+	if (SPI_execute_with_args("SELECT c.oid FROM pg_catalog.pg_constraint c WHERE c.conrelid = $1 AND c.contype = 'u'"
+							  " AND $2 = (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)"
+							  " FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, n)"
+							  " JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum) LIMIT 1",
+							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for the key of a read table");
+	if (SPI_processed == 0)
+		return InvalidOid;
+	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/* What has to change of the original's read table for the replacement, whose view exists. Call inside SPI. */
+EvsReshape *
+evs_reshape_plan(const EvsProjection *original, const EvsProjection *replacement)
+{
+	EvsReshape *plan = palloc0_object(EvsReshape);
+	Relation	view = table_open(evs_projection_view(replacement), AccessShareLock);
+
+	plan->read_table = original->read_table;
+	plan->name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(plan->read_table)),
+											get_rel_name(plan->read_table));
+	plan->keys = replacement->keys;
+	plan_columns(plan, split(original->columns), view);
+	table_close(view, NoLock);
+	plan->new_key = strcmp(original->keys, replacement->keys) != 0;
+	if (plan->new_key)
+		plan->old_key = find_key(plan->read_table, split(original->keys));
+	return plan->gone != NIL || plan->added != NIL || plan->new_key ? plan : NULL;
+}
+
+/* What depends on an object so that it cannot go; NULL if nothing does. */
+static char *
+dependents(Oid class, Oid object, int sub)
+{
+	Oid			types[] = {OIDOID, OIDOID, INT4OID};
+	Datum		values[] = {ObjectIdGetDatum(class), ObjectIdGetDatum(object), Int32GetDatum(sub)};
+
+	if (SPI_execute_with_args("SELECT pg_catalog.string_agg(DISTINCT pg_catalog.pg_describe_object(classid, objid, objsubid), ', ')"
+							  " FROM pg_catalog.pg_depend WHERE refclassid = $1 AND refobjid = $2 AND refobjsubid = $3 AND deptype = 'n'",
+							  3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read what depends on a read table");
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
+/* Refuse to let go what something depends on. Call inside SPI. */
+void
+evs_reshape_check(const EvsReshape *plan)
+{
+	ListCell   *cell;
+	char	   *others;
+
+	foreach(cell, plan->gone)
+	{
+		others = dependents(RelationRelationId, plan->read_table, lfirst_int(cell));
+		if (others)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot take column \"%s\" from read table %s because other objects depend on it",
+							get_attname(plan->read_table, lfirst_int(cell), false), plan->name),
+					 errdetail("Dependent: %s.", others)));
+	}
+	others = OidIsValid(plan->old_key) ? dependents(RelationRelationId, get_constraint_index(plan->old_key), 0) : NULL;
+	if (others)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot take the key from read table %s because other objects depend on it", plan->name),
+				 errdetail("Dependent: %s.", others)));
+}
+
+/* Run a command on the read table. */
+static void
+alter(const EvsReshape *plan, const char *change)
+{
+	if (SPI_execute(psprintf("ALTER TABLE %s %s", plan->name, change), false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not alter table %s", plan->name);
+}
+
+/* Let the columns and the key go that are not wanted any more, and add what is new, empty. As the owner, inside SPI. */
+void
+evs_reshape_columns(const EvsReshape *plan)
+{
+	ListCell   *cell;
+
+	if (OidIsValid(plan->old_key) && get_constraint_name(plan->old_key))
+		alter(plan, psprintf("DROP CONSTRAINT %s", quote_identifier(get_constraint_name(plan->old_key))));
+	foreach(cell, plan->gone)
+		alter(plan, psprintf("DROP COLUMN %s", quote_identifier(get_attname(plan->read_table, lfirst_int(cell), false))));
+	foreach(cell, plan->added)
+		alter(plan, psprintf("ADD COLUMN %s", (char *) lfirst(cell)));
+}
+
+/* Give the table its new key, now that its rows are right. As the owner, inside SPI. */
+void
+evs_reshape_key(const EvsReshape *plan)
+{
+	if (plan->new_key)
+		alter(plan, psprintf("ADD UNIQUE NULLS NOT DISTINCT (%s)", plan->keys));
+}

@@ -1,0 +1,285 @@
+/*
+ * swap.c
+ *		Putting what a rebuild has built in place.
+ *
+ * In one transaction, the read tables in use are brought to what the rebuild's
+ * hold, row by row, where they differ: rows that are not there any more are
+ * deleted, those that differ updated, those missing inserted. The tables stay
+ * the same tables, with their indexes, privileges, comments, dependent views
+ * and foreign keys, and readers never wait: they see the one or the other.
+ *
+ * Nobody else may apply the projection meanwhile, and no later batch be made
+ * for its old definition. So the worker that swaps holds the claims of both in
+ * shared memory, or knows by the checkpoint's row, which it has locked, that the
+ * projection is paused. Locks are taken in this order, here and by whoever
+ * drops a projection: read tables, the rebuild's tables, the projection's
+ * checkpoint, the rebuild's.
+ */
+#include "evstore.h"
+
+#include "access/xact.h"
+#include "base/owner.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "project/apply.h"
+#include "project/checkpoint.h"
+#include "project/batch.h"
+#include "project/compare.h"
+#include "project/rebuild.h"
+#include "project/reshape.h"
+#include "project/tell.h"
+#include "project/mode.h"
+#include "project/rows.h"
+#include "project/shadow.h"
+#include "project/swap.h"
+#include "storage/lmgr.h"
+#include "store/position.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* How long a swap waits for who writes the read tables: a worker has more to do. */
+#define LOCK_TIMEOUT "10s"
+#define RESHAPE_LOCK_TIMEOUT "1s"
+
+/* The name of a rebuild's table that stands for a read table. */
+static char *
+built_table(const EvsProjection *rebuild, Oid read_table)
+{
+	return evs_shadow_table(evs_projection_shadow(rebuild->id), read_table);
+}
+
+/* Bring one read table to what the rebuild holds. Returns how many rows differed. */
+static int64
+merge(const EvsProjection *original, const EvsProjection *rebuild, Oid read_table)
+{
+	EvsCompared *table = evs_compare_describe(rebuild, read_table);
+	char	   *differences = evs_compare_differences(table, built_table(rebuild, read_table));
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	EvsBounds	none = {0, 0};
+	EvsOwnerFrame frame;
+	PlannedStmt *plan;
+	ListCell   *cell;
+	int64		count;
+
+	evs_owner_begin(&frame, original->owner, original->settings);
+	plan = evs_rows_plan(differences, &none, 1);
+	evs_rows_register(plan, rows, EVS_COMPARE_ROWS);
+	evs_rows_keep(plan, differences, GetTransactionSnapshot(), rows, false);
+	count = tuplestore_tuple_count(rows);
+	foreach(cell, evs_compare_merge(table))
+	{
+		if (count > 0 && SPI_execute(lfirst(cell), false, 0) < 0)
+			elog(ERROR, "could not execute \"%s\"", (char *) lfirst(cell));
+	}
+	SPI_unregister_relation(EVS_COMPARE_ROWS);
+	evs_owner_end(&frame);
+	tuplestore_end(rows);
+	return count;
+}
+
+/* What of a checkpoint's row matters to a swap. */
+typedef struct Standing
+{
+	EvsPosition position;
+	bool		held;			/* no worker applies the projection: it is paused, or stopped */
+	int			parked;			/* streams that are held back */
+} Standing;
+
+/* How a projection stands; false if it is gone. Locked to the end of the transaction, if asked for. */
+static bool
+read_standing(int id, bool lock, Standing *standing)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(id)};
+	bool		isnull;
+
+	evs_owner_run_extension(psprintf("SELECT \"position\", paused OR stopped, parked"
+									 " FROM evstore._checkpoint WHERE projection = $1%s", lock ? " FOR UPDATE" : ""),
+							1, types, values, NULL, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return false;
+	standing->position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	standing->held = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	standing->parked = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull));
+	return true;
+}
+
+/*
+ * The projection has the rebuild's past now: events that were passed before, the
+ * rebuild has applied, and those that it has passed itself are missing.
+ */
+static void
+take_over_failures(const EvsProjection *rebuild, EvsPosition position)
+{
+	Oid			types[] = {INT4OID, INT4OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(rebuild->rebuilds), Int32GetDatum(rebuild->id), Int64GetDatum(position)};
+
+	evs_owner_run_extension("DELETE FROM evstore._skipped WHERE projection = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	evs_owner_run_extension("DELETE FROM evstore._parked WHERE projection = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	evs_owner_run_extension("UPDATE evstore._skipped SET projection = $1 WHERE projection = $2",
+							2, types, values, NULL, SPI_OK_UPDATE);
+	evs_owner_run_extension("UPDATE evstore._parked SET projection = $1 WHERE projection = $2",
+							2, types, values, NULL, SPI_OK_UPDATE);
+	evs_owner_run_extension("UPDATE evstore._checkpoint c SET \"position\" = $3, applied_at = pg_catalog.clock_timestamp(),"
+							" failures = 0, failed_at = NULL, last_error = NULL, failed_position = NULL, stopped = false,"
+							" given_up = 0, skipped = r.skipped, parked = r.parked"
+							" FROM evstore._checkpoint r WHERE c.projection = $1 AND r.projection = $2",
+							lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+}
+
+/* The read tables are complete up to a position: the rebuild's definition is the projection's, and the rebuild is gone. */
+static void
+succeed(const EvsProjection *rebuild, EvsPosition position)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(rebuild->rebuilds)};
+	bool		has_view = OidIsValid(evs_projection_own_view(rebuild->id));
+
+	take_over_failures(rebuild, position);
+	evs_owner_run_extension("UPDATE evstore._projection p SET kind = r.kind, definition = r.definition, columns = r.columns,"
+							" keys = r.keys, on_conflict = r.on_conflict, settings = r.settings, ordered = r.ordered,"
+							" event_tables = CASE p.kind WHEN 'query' THEN p.event_tables ELSE r.event_tables END,"
+							" read_table = CASE p.kind WHEN 'query' THEN p.read_table ELSE r.read_tables[1] END,"
+							" read_tables = CASE p.kind WHEN 'query' THEN p.read_tables ELSE r.read_tables END"
+							" FROM evstore._projection r WHERE p.id = $1 AND r.rebuilds = $1",
+							1, types, values, NULL, SPI_OK_UPDATE);
+	if ((has_view || rebuild->kind == EVS_STATEMENT) && OidIsValid(evs_projection_own_view(rebuild->rebuilds)))
+		evs_owner_run_extension(psprintf("DROP VIEW evstore._batch_%d CASCADE", rebuild->rebuilds),
+								0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	if (has_view)
+		evs_owner_run_extension(psprintf("ALTER VIEW evstore._batch_%d RENAME TO _batch_%d", rebuild->id, rebuild->rebuilds),
+								0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	evs_projection_delete(rebuild);
+	evs_shadow_drop(evs_projection_shadow(rebuild->id));
+}
+
+/* Bring the read tables to what the rebuild holds, in its shape. Returns how many rows differed. */
+static int64
+merge_all(const EvsProjection *original, const EvsProjection *rebuild, const List *tables, const EvsReshape *shape)
+{
+	EvsOwnerFrame frame;
+	ListCell   *cell;
+	int64		count = 0;
+
+	if (shape)
+	{
+		evs_owner_begin(&frame, original->owner, NULL);
+		evs_reshape_columns(shape);
+		evs_owner_end(&frame);
+	}
+	foreach(cell, tables)
+		count += merge(original, rebuild, lfirst_oid(cell));
+	if (shape)
+	{
+		evs_owner_begin(&frame, original->owner, NULL);
+		evs_reshape_key(shape);
+		evs_owner_end(&frame);
+	}
+	return count;
+}
+
+/*
+ * Lock what the swap changes: writers wait, readers go on. Where the table gets
+ * another shape, readers have to wait, and so it must not wait long itself. A
+ * view that goes is locked, like everywhere, before any checkpoint.
+ */
+static void
+lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List *tables, const EvsReshape *shape)
+{
+	ListCell   *cell;
+
+	(void) set_config_option("lock_timeout", shape ? RESHAPE_LOCK_TIMEOUT : LOCK_TIMEOUT,
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	foreach(cell, tables)
+		LockRelationOid(lfirst_oid(cell), shape ? AccessExclusiveLock : ShareRowExclusiveLock);
+	evs_rebuild_lock_tables(rebuild);
+	if (!OidIsValid(evs_projection_own_view(rebuild->id)) && rebuild->kind != EVS_STATEMENT)
+		return;
+	evs_projection_lock_view(original, AccessExclusiveLock);
+	if (OidIsValid(evs_projection_own_view(rebuild->id)))
+		evs_projection_lock_view(rebuild, AccessExclusiveLock);
+}
+
+/* Apply to the rebuild what it lacks, as any other batch. False if it cannot be had now. */
+static bool
+apply_rest(const EvsClaim *claim, EvsReach *reach, EvsPosition safe)
+{
+	bool		empty;
+
+	while (reach->position < safe)
+		if (!evs_batch_apply(claim, reach, safe, &empty))
+			return false;
+	return true;
+}
+
+/* Put in place what is built: of the rebuild and all that it needs, all is locked. */
+static void
+put_in_place(const EvsProjection *original, const EvsProjection *rebuild, const List *tables,
+			 const EvsReshape *shape, EvsPosition safe)
+{
+	int64		count;
+
+	evs_apply_plan_for_many(original);
+	count = merge_all(original, rebuild, tables, shape);
+	succeed(rebuild, safe);
+	if (count > 0)
+		evs_tell_listeners(original->name, safe);
+	ereport(LOG,
+			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+			 errmsg("projection \"%s\" was built anew up to position %lld", original->name, (long long) safe),
+			 errdetail("%lld rows differed, and were put in place in %lld ms.", (long long) count,
+					   (long long) TimestampDifferenceMilliseconds(GetCurrentTransactionStartTimestamp(),
+																   GetCurrentTimestamp()))));
+}
+
+/*
+ * Swap a claimed rebuild, if it can be done now. "held" says whether the caller
+ * holds the claim of the projection that is rebuilt, which is known to have come
+ * as far as *reach; that is set to where it stands now. Call inside SPI, with a
+ * snapshot, which is exchanged for a new one.
+ */
+EvsSwapResult
+evs_swap(const EvsClaim *claim, bool held, EvsReach *reach)
+{
+	EvsProjection *rebuild = evs_projection_load(claim->projection);
+	EvsProjection *original = rebuild ? evs_projection_load(rebuild->rebuilds) : NULL;
+	EvsReach	built = claim->reach;
+	EvsReshape *shape = NULL;
+	Standing	standing;
+	Standing	built_standing;
+	EvsPosition safe;
+	List	   *tables;
+
+	if (original == NULL || !read_standing(original->id, false, &standing))
+		return EVS_SWAP_GONE;
+	/* Somebody applies it: not even its locks are to be waited for. */
+	if ((!held && !standing.held) || !evs_mode_lock(rebuild->id, false) || !evs_mode_lock(original->id, false))
+		return EVS_SWAP_LATER;
+	tables = original->kind == EVS_QUERY ? list_make1_oid(original->state_table) : rebuild->read_tables;
+	evs_apply_check(rebuild);
+	if (original->kind == EVS_QUERY && OidIsValid(evs_projection_own_view(rebuild->id)))
+		shape = evs_reshape_plan(original, rebuild);
+	lock_all(original, rebuild, tables, shape);
+	if (!read_standing(original->id, true, &standing) || !read_standing(rebuild->id, true, &built_standing))
+		return EVS_SWAP_GONE;
+	if (standing.position == EVS_INLINE_CHECKPOINT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("projection \"%s\" has become inline", original->name),
+				 errhint("Run evstore.cancel_rebuild(), or have workers apply it again.")));
+
+	/* First the mark, then the snapshot: store/position.c. */
+	PopActiveSnapshot();
+	safe = evs_position_safe();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if ((!held && !standing.held) || built_standing.held ||
+		safe < Max(Max(reach->position, standing.position), Max(built.position, built_standing.position)) ||
+		!apply_rest(claim, &built, safe))
+		return EVS_SWAP_LATER;
+	put_in_place(original, rebuild, tables, shape, safe);
+	*reach = (EvsReach) {.checkpoint = safe, .position = safe, .parked = built.parked};
+	return EVS_SWAP_DONE;
+}
