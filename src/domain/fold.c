@@ -22,6 +22,7 @@
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
+#include "domain/call.h"
 #include "domain/definition.h"
 #include "domain/fold.h"
 #include "executor/executor.h"
@@ -52,8 +53,7 @@ typedef struct Fold
 	const EvsAggregate *aggregate;
 	EvsState	state;
 	TimestampTz until;			/* the first event after it ends the fold */
-	FmgrInfo	apply;
-	FunctionCallInfo call;
+	EvsCall    *call;
 	TupleDesc	event;			/* evstore.event */
 	MemoryContext contexts[2];	/* the state is in the first */
 	Tuplestorestate *store;		/* rows go there, to be folded later; or NULL */
@@ -90,24 +90,18 @@ static void
 apply_event(Fold *fold, TupleTableSlot *slot)
 {
 	MemoryContext caller = MemoryContextSwitchTo(fold->contexts[1]);
-	FunctionCallInfo call = fold->call;
 	bool		isnull;
 
 	fold->state.version = DatumGetInt64(slot_getattr(slot, EVS_COLUMN_VERSION, &isnull));
 	fold->state.position = DatumGetInt64(slot_getattr(slot, EVS_COLUMN_POSITION, &isnull));
 	/* As an aggregate of PostgreSQL's does: a strict function leaves NULL alone. */
-	if (!(fold->apply.fn_strict && fold->state.isnull))
+	if (!(evs_call_is_strict(fold->call) && fold->state.isnull))
 	{
-		call->args[0].value = fold->state.value;
-		call->args[0].isnull = fold->state.isnull;
-		call->args[1].value = make_event(fold, slot);
-		call->args[1].isnull = false;
-		call->isnull = false;
-		fold->state.value = FunctionCallInvoke(call);
-		fold->state.isnull = call->isnull;
+		Datum		before = fold->state.value;
+
+		fold->state.value = evs_call_apply(fold->call, before, make_event(fold, slot), &fold->state.isnull);
 		/* A function may return the very state it was given. */
-		if (!fold->aggregate->state_by_value && !fold->state.isnull &&
-			fold->state.value == call->args[0].value)
+		if (!fold->aggregate->state_by_value && !fold->state.isnull && fold->state.value == before)
 			fold->state.value = datumCopy(fold->state.value, false, fold->aggregate->state_length);
 		MemoryContextReset(fold->contexts[0]);
 		fold->contexts[1] = fold->contexts[0];
@@ -233,9 +227,7 @@ prepare_calls(Fold *fold)
 {
 	fold->contexts[0] = AllocSetContextCreate(CurrentMemoryContext, "evstore state", ALLOCSET_DEFAULT_SIZES);
 	fold->contexts[1] = AllocSetContextCreate(CurrentMemoryContext, "evstore state", ALLOCSET_DEFAULT_SIZES);
-	fmgr_info(fold->aggregate->apply, &fold->apply);
-	fold->call = palloc0(SizeForFunctionCallInfo(2));
-	InitFunctionCallInfoData(*fold->call, &fold->apply, 2, InvalidOid, NULL, NULL);
+	fold->call = evs_call_begin(fold->aggregate);
 }
 
 /* Refuse to fold where the owner may not call what folds. */
@@ -319,6 +311,7 @@ evs_fold(const EvsAggregate *aggregate, EvsTable *table, const text *stream,
 		return;
 	if (!state->isnull)
 		state->value = datumCopy(state->value, aggregate->state_by_value, aggregate->state_length);
+	evs_call_end(fold.call);
 	MemoryContextDelete(fold.contexts[0]);
 	MemoryContextDelete(fold.contexts[1]);
 }

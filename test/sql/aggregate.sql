@@ -105,6 +105,30 @@ SELECT evstore.load_as('{}'::text[], 'list-1');
 \set VERBOSITY terse
 SELECT evstore.load_as(0, 'sum-1');
 \set VERBOSITY default
+-- A function in SQL, whether its body can stand in the place of its call or not, gives what it gives when it is called.
+CREATE TABLE rate (factor integer);
+INSERT INTO rate VALUES (3);
+CREATE FUNCTION in_place(text, e evstore.event) RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT e.type$$;
+CREATE FUNCTION by_row(a account, e evstore.event) RETURNS account LANGUAGE sql AS
+	$$SELECT CASE e.version WHEN 3 THEN a ELSE ROW(e.type, coalesce(a.balance, 0) + e.version, true, a.last_entries || e.stream)::account END$$;
+CREATE FUNCTION by_lookup(numeric, e evstore.event) RETURNS numeric LANGUAGE sql STABLE AS $$SELECT $1 + factor FROM rate$$;
+CREATE FUNCTION by_steps(numeric, e evstore.event) RETURNS numeric LANGUAGE sql AS
+	$$CREATE TEMP TABLE IF NOT EXISTS never (x integer); SELECT $1 + 1$$;
+CREATE FUNCTION by_definer(text, e evstore.event) RETURNS text LANGUAGE sql SECURITY DEFINER SET work_mem = '1MB' AS
+	$$SELECT $1 || current_setting('work_mem') || ' '$$;
+CREATE FUNCTION standard(jsonb, e evstore.event) RETURNS jsonb LANGUAGE sql BEGIN ATOMIC SELECT $1 || to_jsonb(e.version); END;
+CREATE FUNCTION to_null(text, e evstore.event) RETURNS text LANGUAGE sql STRICT AS $$SELECT nullif($1 || e.version, 'x12')$$;
+SELECT evstore.create_aggregate(category, category, initial) IS NOT NULL AS declared, evstore.append(category || '-1',
+	evstore.events('[{"type": "A", "data": {}}, {"type": "B", "data": {}}, {"type": "C", "data": {}}, {"type": "D", "data": {}}]')) IS NOT NULL AS appended
+FROM (VALUES ('in_place', ''), ('by_row', NULL), ('by_lookup', '0'), ('by_definer', ''), ('standard', '[]'), ('to_null', 'x')) a (category, initial);
+SELECT stream, state FROM unnest('{in_place-1,by_row-1,by_lookup-1,by_definer-1,standard-1,to_null-1}'::text[]) stream, evstore.load(stream);
+SELECT stream, state FROM unnest('{in_place-1,by_row-1,by_lookup-1,by_definer-1,standard-1,to_null-1}'::text[]) stream,
+	evstore.load(stream, as_of_version => 1);
+SELECT evstore.create_aggregate('by_steps', 'by_steps', '0');
+SELECT version FROM evstore.append('by_steps-1', 'A', '{}');
+SELECT evstore.load('by_steps-1');
+SELECT evstore.drop_aggregate(category) FROM evstore.aggregates WHERE category IN ('in_place', 'standard', 'to_null') OR category LIKE 'by\_%' \g /dev/null
+
 -- An error names the event.
 SELECT evstore.append('purse-1', 'T', '{"amount": -100}') IS NOT NULL AS appended;
 SELECT evstore.load('purse-1');
