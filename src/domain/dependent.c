@@ -11,6 +11,7 @@
 
 #include "base/catalog.h"
 #include "base/owner.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -67,11 +68,13 @@ forget_commands(Oid relid)
  * event table have gone before it, so any table may be one.
  */
 void
-evs_dependent_check_object(ObjectAccessType access, Oid class, Oid object, int sub)
+evs_dependent_check_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
 	const EvsCatalog *catalog;
 
+	/* What the server drops for itself is no event table: the old file of a table that was rewritten. */
 	if (access != OAT_DROP || class != RelationRelationId || sub != 0 ||
+		(((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) ||
 		get_rel_relkind(object) != RELKIND_RELATION || get_rel_persistence(object) == RELPERSISTENCE_TEMP)
 		return;
 	catalog = evs_catalog_find();

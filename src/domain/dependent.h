@@ -8,7 +8,7 @@
 #include "catalog/objectaccess.h"
 #include "nodes/nodes.h"
 
-extern void evs_dependent_check_object(ObjectAccessType access, Oid class, Oid object, int sub);
+extern void evs_dependent_check_object(ObjectAccessType access, Oid class, Oid object, int sub, void *arg);
 extern void evs_dependent_check_utility(Node *statement);
 
 #endif							/* EVSTORE_DEPENDENT_H */

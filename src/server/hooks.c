@@ -96,7 +96,7 @@ on_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, 
 	if (access == OAT_TRUNCATE)
 		evs_confine_check(objectId);
 	evs_guard_check_object(access, classId, objectId, subId, arg);
-	evs_dependent_check_object(access, classId, objectId, subId);
+	evs_dependent_check_object(access, classId, objectId, subId, arg);
 	evs_projection_check_object(access, classId, objectId, subId);
 	evs_lifecycle_note_object(access, classId, objectId);
 }
