@@ -32,6 +32,7 @@
 #include "project/catchup.h"
 #include "project/generation.h"
 #include "project/shadow.h"
+#include "project/view.h"
 #include "storage/lmgr.h"
 #include "store/cause.h"
 #include "store/table.h"
@@ -211,15 +212,15 @@ write_sql(const EvsProjection *projection, EvsAppliedState *state)
 	switch (projection->kind)
 	{
 		case EVS_QUERY:
-			state->select = evs_projection_select(projection);
-			state->upsert = evs_projection_upsert(projection, state->read_table, "SELECT * FROM " EVS_CATCHUP_ROWS);
-			state->sql = evs_projection_upsert(projection, state->read_table, state->select);
+			state->select = evs_view_select(projection);
+			state->upsert = evs_view_upsert(projection, state->read_table, "SELECT * FROM " EVS_CATCHUP_ROWS);
+			state->sql = evs_view_upsert(projection, state->read_table, state->select);
 			break;
 		case EVS_STATEMENT:
 			state->sql = pstrdup(projection->definition);
 			break;
 		case EVS_HANDLER:
-			state->sql = evs_projection_select(projection);
+			state->sql = evs_view_select(projection);
 			break;
 	}
 }

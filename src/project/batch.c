@@ -22,6 +22,7 @@
 #include "project/mode.h"
 #include "project/park.h"
 #include "project/tell.h"
+#include "project/view.h"
 #include "store/table.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
@@ -156,7 +157,7 @@ lock_checkpoint(const EvsProjection *projection, const EvsReach *reach)
 {
 	EvsReach	actual;
 
-	evs_projection_lock_view(projection, AccessShareLock);
+	evs_view_lock(projection, AccessShareLock);
 	if (!evs_checkpoint_lock(projection->id, &actual))
 		return false;
 	if (actual.checkpoint != reach->checkpoint || actual.parked != reach->parked)

@@ -26,6 +26,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "project/compare.h"
+#include "project/view.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -160,7 +161,7 @@ evs_compare_describe(const EvsProjection *projection, Oid relid)
 	table->name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 	if (projection->kind == EVS_QUERY)
 	{
-		rel = table_open(evs_projection_view(projection), AccessShareLock);
+		rel = table_open(evs_view_find(projection), AccessShareLock);
 		add_columns(table, rel, true);
 		mark_query_key(table, projection);
 	}

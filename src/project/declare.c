@@ -27,6 +27,7 @@
 #include "project/handler.h"
 #include "project/mode.h"
 #include "project/projection.h"
+#include "project/view.h"
 #include "project/query.h"
 #include "project/rebuild.h"
 #include "project/statement.h"
@@ -128,7 +129,7 @@ fill_table(const EvsProjection *projection)
 	EvsOwnerFrame frame;
 
 	evs_owner_begin(&frame, GetUserId(), NULL);
-	if (SPI_execute(psprintf("INSERT INTO %s (%s) %s", table, projection->columns, evs_projection_initial(projection)),
+	if (SPI_execute(psprintf("INSERT INTO %s (%s) %s", table, projection->columns, evs_view_initial(projection)),
 					false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not fill table \"%s\"", table);
 	evs_owner_end(&frame);

@@ -23,6 +23,7 @@
 #include "project/apply.h"
 #include "project/checkpoint.h"
 #include "project/projection.h"
+#include "project/view.h"
 #include "project/rows.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
@@ -78,7 +79,7 @@ static void
 append_catchup_plan(void *argument, const EvsBounds *bounds)
 {
 	Explanation *explanation = argument;
-	char	   *select = evs_projection_select(explanation->projection);
+	char	   *select = evs_view_select(explanation->projection);
 	ExplainState *state = NewExplainState();
 	QueryDesc  *query;
 	PlannedStmt *plan;
@@ -116,10 +117,10 @@ view_query(const EvsProjection *projection)
 static char *
 query_statement(const EvsProjection *projection)
 {
-	return evs_projection_upsert(projection,
+	return evs_view_upsert(projection,
 								 quote_qualified_identifier(get_namespace_name(get_rel_namespace(projection->state_table)),
 															get_rel_name(projection->state_table)),
-								 evs_projection_rows(projection, psprintf("(%s) batch", view_query(projection))));
+								 evs_view_rows(projection, psprintf("(%s) batch", view_query(projection))));
 }
 
 /* Explain all of it, as the owner. */

@@ -27,6 +27,7 @@
 #include "project/apply.h"
 #include "project/checkpoint.h"
 #include "project/park.h"
+#include "project/view.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -363,7 +364,7 @@ replay_stream(int projection, Datum stream)
 	applied = evs_apply_find(projection);
 	if (applied == NULL)
 		return 0;
-	evs_projection_lock_view(applied->definition, AccessShareLock);
+	evs_view_lock(applied->definition, AccessShareLock);
 	evs_owner_run_extension("SELECT FROM evstore._checkpoint WHERE projection = $1 FOR UPDATE",
 							1, types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed == 0)

@@ -20,6 +20,7 @@
 #include "project/checkpoint.h"
 #include "project/recompute.h"
 #include "project/state.h"
+#include "project/view.h"
 #include "storage/lmgr.h"
 #include "store/position.h"
 #include "utils/builtins.h"
@@ -118,7 +119,7 @@ asked_position(FunctionCallInfo fcinfo, const EvsProjection *projection, EvsPosi
 static bool
 has_column(const EvsProjection *projection, Form_pg_attribute attribute)
 {
-	Oid			view = projection->kind == EVS_QUERY ? evs_projection_view(projection) : InvalidOid;
+	Oid			view = projection->kind == EVS_QUERY ? evs_view_find(projection) : InvalidOid;
 	AttrNumber	number;
 
 	if (!OidIsValid(view))

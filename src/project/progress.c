@@ -34,15 +34,6 @@
 /* The speed shown is an average that forgets with this time constant. */
 #define RATE_SECONDS 5.0
 
-/* What a projection has done. */
-typedef struct EvsProgressStats
-{
-	int64		batches;		/* that moved its checkpoint */
-	int64		positions;		/* passed */
-	int64		failures;
-	int64		busy;			/* microseconds that workers had it */
-} EvsProgressStats;
-
 /* How long a projection waits for its rebuild to be put in place, so that batches do not keep it off. */
 #define RESERVED_MS 2000
 
@@ -547,64 +538,44 @@ evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
 	return result;
 }
 
-PG_FUNCTION_INFO_V1(evs_projection_progress);
-
-/* evstore._projection_progress(projection) */
-Datum
-evs_projection_progress(PG_FUNCTION_ARGS)
+/* What a slot tells; the caller holds evs_lock(). */
+static EvsProgressReport
+report(const ProgressSlot *slot)
 {
-	TupleDesc	desc;
-	ProgressSlot *slot;
-	Datum		values[3] = {BoolGetDatum(false), Float8GetDatum(0), Int64GetDatum(0)};
-	bool		nulls[3] = {false, false, false};
-	Oid			store = evs_catalog()->position_sequence;
-
-	evs_shmem_require();
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-
-	LWLockAcquire(evs_lock(), LW_SHARED);
-	slot = find_slot(MyDatabaseId, store, PG_GETARG_INT32(0));
-	if (slot)
-	{
-		values[0] = BoolGetDatum(true);
-		values[1] = Float8GetDatum(faded_rate(slot, GetCurrentTimestamp()));
-		values[2] = Int64GetDatum(slot->reach.position);
-	}
-	LWLockRelease(evs_lock());
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+	return (EvsProgressReport) {
+		.projection = slot->projection,
+		.rate = faded_rate(slot, GetCurrentTimestamp()),
+		.position = slot->reach.position,
+		.stats = slot->stats,
+	};
 }
 
-PG_FUNCTION_INFO_V1(evs_projection_stats);
-
-/* evstore._projection_stats() */
-Datum
-evs_projection_stats(PG_FUNCTION_ARGS)
+/* What is known of a projection of this database; false if nothing is. */
+bool
+evs_progress_report(int projection, EvsProgressReport *found)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Oid			store = evs_catalog()->position_sequence;
-	ProgressSlot *copy;
+	ProgressSlot *slot;
+
+	LWLockAcquire(evs_lock(), LW_SHARED);
+	slot = find_slot(MyDatabaseId, store, projection);
+	if (slot)
+		*found = report(slot);
+	LWLockRelease(evs_lock());
+	return slot != NULL;
+}
+
+/* The same of all of them; "found" has room for evs_max_projections. Returns how many there are. */
+int
+evs_progress_report_all(EvsProgressReport *found)
+{
+	Oid			store = evs_catalog()->position_sequence;
 	int			count = 0;
 
-	evs_shmem_require();
-	InitMaterializedSRF(fcinfo, 0);
-	copy = palloc_array(ProgressSlot, evs_max_projections);
 	LWLockAcquire(evs_lock(), LW_SHARED);
 	for (int i = 0; i < progress->used; i++)
 		if (progress->slots[i].database == MyDatabaseId && progress->slots[i].store == store)
-			copy[count++] = progress->slots[i];
+			found[count++] = report(&progress->slots[i]);
 	LWLockRelease(evs_lock());
-
-	for (int i = 0; i < count; i++)
-	{
-		const EvsProgressStats *stats = &copy[i].stats;
-		Datum		values[] = {
-			Int32GetDatum(copy[i].projection), Int64GetDatum(stats->batches), Int64GetDatum(stats->positions),
-			Int64GetDatum(stats->failures), Float8GetDatum(stats->busy / (double) USECS_PER_SEC),
-		};
-		bool		nulls[lengthof(values)] = {false};
-
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
+	return count;
 }

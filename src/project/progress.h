@@ -45,6 +45,24 @@ typedef struct EvsClaim
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
+/* What a projection has done. */
+typedef struct EvsProgressStats
+{
+	int64		batches;		/* that moved its checkpoint */
+	int64		positions;		/* passed */
+	int64		failures;
+	int64		busy;			/* microseconds that workers had it */
+} EvsProgressStats;
+
+/* What is shown of a projection. */
+typedef struct EvsProgressReport
+{
+	int			projection;
+	double		rate;			/* positions a second, lately */
+	EvsPosition position;
+	EvsProgressStats stats;
+} EvsProgressReport;
+
 /* How waiting ended. */
 typedef enum EvsWaitResult
 {
@@ -64,5 +82,7 @@ extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at, Evs
 extern void evs_progress_cut(const EvsClaim *claim, EvsPosition suspect, int span);
 extern void evs_progress_release_all(void);
 extern EvsWaitResult evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);
+extern bool evs_progress_report(int projection, EvsProgressReport *found);
+extern int	evs_progress_report_all(EvsProgressReport *found);
 
 #endif							/* EVSTORE_PROGRESS_H */

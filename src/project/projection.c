@@ -34,6 +34,7 @@
 #include "project/generation.h"
 #include "project/aggregate.h"
 #include "project/projection.h"
+#include "project/view.h"
 #include "project/query.h"
 #include "storage/lmgr.h"
 #include "store/table.h"
@@ -348,92 +349,6 @@ evs_projection_list_inline(Oid event_table)
 	return ids;
 }
 
-/* Name of the view over the current batch, of a query projection or of a handler's. */
-static char *
-batch_view(int id)
-{
-	return psprintf("evstore._batch_%d", id);
-}
-
-/* The oid of such a view, InvalidOid if there is none. */
-Oid
-evs_projection_own_view(int id)
-{
-	return get_relname_relid(psprintf("_batch_%d", id), evs_catalog()->schema);
-}
-
-/* Whose view it is that a projection reads: a rebuild by the same definition reads that of the other. */
-static int
-view_id(const EvsProjection *projection)
-{
-	return projection->rebuilds == 0 || OidIsValid(evs_projection_own_view(projection->id)) ?
-		projection->id : projection->rebuilds;
-}
-
-/* The view that shows the query of a query projection over the current batch, or the calls of a handler. */
-Oid
-evs_projection_view(const EvsProjection *projection)
-{
-	return evs_projection_own_view(view_id(projection));
-}
-
-/*
- * Lock the view. A batch reads it before it moves the checkpoint; whoever locks
- * the checkpoint first must have locked the view before.
- */
-void
-evs_projection_lock_view(const EvsProjection *projection, LOCKMODE mode)
-{
-	Oid			view = evs_projection_view(projection);
-
-	if (OidIsValid(view))
-		LockRelationOid(view, mode);
-}
-
-/* Let the owners of projections read the view, each with the rights that they have. */
-static void
-open_batch_view(int id)
-{
-	run(psprintf("GRANT SELECT ON %s TO PUBLIC", batch_view(id)), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
-}
-
-/* Make the view of a handler, whose text is ours but for the names of functions. */
-static void
-create_handler_view(const EvsProjection *projection, const char *select)
-{
-	run(psprintf("CREATE VIEW %s WITH (security_invoker = true) AS %s", batch_view(projection->id), select),
-		0, NULL, NULL, NULL, SPI_OK_UTILITY);
-	open_batch_view(projection->id);
-}
-
-/*
- * Make the view of a query. Its text is the caller's, and parsing can already
- * run code (a literal of a domain runs the domain's check), so the caller
- * creates it, where the caller may; only then does the extension's owner take
- * it over.
- */
-static void
-create_query_view(const EvsProjection *projection, const char *select)
-{
-	char	   *schema = get_namespace_name(get_rel_namespace(projection->read_table));
-	char	   *view = psprintf("_batch_%d", projection->id);
-	const char *made = quote_qualified_identifier(schema, view);
-	EvsOwnerFrame frame;
-
-	evs_owner_begin(&frame, GetUserId(), NULL);
-	if (SPI_execute(psprintf("CREATE VIEW %s WITH (security_invoker = true) AS %s", made, select),
-					false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not create view %s", made);
-	evs_owner_end(&frame);
-
-	run(psprintf("ALTER VIEW %s OWNER TO %s", made,
-				 quote_identifier(GetUserNameFromId(evs_catalog()->owner, false))),
-		0, NULL, NULL, NULL, SPI_OK_UTILITY);
-	if (strcmp(schema, EVS_EXTENSION) != 0)
-		run(psprintf("ALTER VIEW %s SET SCHEMA " EVS_EXTENSION, made), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
-	open_batch_view(projection->id);
-}
-
 /* Refuse an owner from whom policies hide events: what is seen today need not be tomorrow. */
 void
 evs_projection_check_policies(Oid event_table, Oid owner)
@@ -499,10 +414,8 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 	declaring = false;
 	projection->id = DatumGetInt32(column(1, &isnull));
 
-	if (select && projection->kind == EVS_QUERY)
-		create_query_view(projection, select);
-	else if (select)
-		create_handler_view(projection, select);
+	if (select)
+		evs_view_create(projection, select);
 	evs_projection_note_change();
 }
 
@@ -510,15 +423,12 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 void
 evs_projection_delete(const EvsProjection *projection)
 {
-	if (OidIsValid(evs_projection_own_view(projection->id)))
-		evs_projection_lock_view(projection, AccessExclusiveLock);
+	if (OidIsValid(evs_view_own(projection->id)))
+		evs_view_lock(projection, AccessExclusiveLock);
 	/* A batch that is being applied finds its checkpoint gone, and is rolled back. */
 	run_for("DELETE FROM evstore._checkpoint WHERE projection = $1", projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1", projection->id, SPI_OK_DELETE);
-	/* Nobody but a batch has any use for the view, and nobody shall keep it from going. */
-	if (OidIsValid(evs_projection_own_view(projection->id)))
-		run(psprintf("DROP VIEW %s CASCADE", batch_view(projection->id)),
-			0, NULL, NULL, NULL, SPI_OK_UTILITY);
+	evs_view_drop(projection);
 	evs_projection_note_change();
 }
 
@@ -555,62 +465,6 @@ evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosi
 		lengthof(types), types, values, NULL, SPI_OK_UPDATE);
 	evs_projection_note_change();
 	return true;
-}
-
-/*
- * What puts rows into the order of a query's key, as its ON CONFLICT clause
- * names it: those who append at once and change several rows each then meet at
- * the first that they have in common. Nothing for others than inline ones.
- */
-static char *
-order_of_rows(const EvsProjection *projection)
-{
-	const char *begin = projection->on_conflict + 1;
-	const char *end = begin;
-	bool		quoted = false;
-
-	/* Without keys there is one row. */
-	if (!projection->is_inline || *begin == '(')
-		return "";
-	for (; *end != ')' || quoted; end++)
-		quoted = quoted != (*end == '"');
-	return psprintf(" ORDER BY %s", pnstrdup(begin, end - begin));
-}
-
-/* The query of a query projection over the current batch, or the calls of a handler. */
-char *
-evs_projection_select(const EvsProjection *projection)
-{
-	return evs_projection_rows(projection, batch_view(view_id(projection)));
-}
-
-/*
- * The rows that a batch writes of those that the projection's query has over
- * it. A grand total has a row also where there is no event; that is what its
- * table begins with, and need not be written again.
- */
-char *
-evs_projection_rows(const EvsProjection *projection, const char *query)
-{
-	const char *no_keys = "(" EVS_NO_KEYS ")";
-	bool		total = projection->on_conflict && strncmp(projection->on_conflict, no_keys, strlen(no_keys)) == 0;
-
-	return psprintf("SELECT * FROM %s%s", query, total ? " WHERE " EVS_EVENTS " > 0" : "");
-}
-
-/* What the table of a query begins with: the query over no events, to be run outside of a batch. */
-char *
-evs_projection_initial(const EvsProjection *projection)
-{
-	return psprintf("SELECT * FROM %s", batch_view(view_id(projection)));
-}
-
-/* The statement that combines the rows of a select with the read table, by its present name. */
-char *
-evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select)
-{
-	return psprintf("INSERT INTO %s AS old (%s) %s%s ON CONFLICT %s",
-					read_table, projection->columns, select, order_of_rows(projection), projection->on_conflict);
 }
 
 /* Refuse to drop an event table that projections follow. */

@@ -68,16 +68,9 @@ extern void evs_projection_note_change(void);
 extern bool evs_projection_changed_here(void);
 extern bool evs_projection_restored_here(void);
 extern int	evs_projection_own(FunctionCallInfo fcinfo, const char *function);
-extern void evs_projection_lock_view(const EvsProjection *projection, LOCKMODE mode);
 extern bool evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosition from, EvsPosition to);
 extern List *evs_projection_list_inline(Oid event_table);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
-extern Oid	evs_projection_own_view(int id);
-extern Oid	evs_projection_view(const EvsProjection *projection);
-extern char *evs_projection_select(const EvsProjection *projection);
-extern char *evs_projection_rows(const EvsProjection *projection, const char *query);
-extern char *evs_projection_initial(const EvsProjection *projection);
-extern char *evs_projection_upsert(const EvsProjection *projection, const char *read_table, const char *select);
 extern void evs_projection_check_utility(Node *statement);
 extern void evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub);
 

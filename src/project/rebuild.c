@@ -25,6 +25,7 @@
 #include "project/declare.h"
 #include "project/rebuild.h"
 #include "project/shadow.h"
+#include "project/view.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -158,7 +159,7 @@ evs_rebuild_projection(PG_FUNCTION_ARGS)
 		rebuild.rebuilds = id;
 		if (rebuild.kind == EVS_QUERY)
 		{
-			char	   *view = quote_qualified_identifier(EVS_EXTENSION, get_rel_name(evs_projection_view(original)));
+			char	   *view = quote_qualified_identifier(EVS_EXTENSION, get_rel_name(evs_view_find(original)));
 
 			rebuild.batch_size = EVS_REBUILD_BATCH_SIZE;
 			rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, view);

@@ -22,6 +22,7 @@
 #include "project/recompute.h"
 #include "project/rows.h"
 #include "project/shadow.h"
+#include "project/view.h"
 #include "utils/acl.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -160,7 +161,7 @@ evs_recompute(EvsProjection *projection, EvsPosition position, List *read_tables
 				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async').")));
 	if (projection->kind == EVS_QUERY)
 		keep_rows(projection,
-				  query(projection, linitial_oid(read_tables), psprintf("(%s)", evs_projection_initial(projection)), context),
+				  query(projection, linitial_oid(read_tables), psprintf("(%s)", evs_view_initial(projection)), context),
 				  (EvsBounds) {0, position}, rows);
 	else
 	{

@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "project/reshape.h"
+#include "project/view.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -142,7 +143,7 @@ EvsReshape *
 evs_reshape_plan(const EvsProjection *original, const EvsProjection *replacement)
 {
 	EvsReshape *plan = palloc0_object(EvsReshape);
-	Relation	view = table_open(evs_projection_view(replacement), AccessShareLock);
+	Relation	view = table_open(evs_view_find(replacement), AccessShareLock);
 
 	plan->read_table = original->read_table;
 	plan->name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(plan->read_table)),

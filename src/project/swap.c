@@ -33,6 +33,7 @@
 #include "project/rows.h"
 #include "project/shadow.h"
 #include "project/swap.h"
+#include "project/view.h"
 #include "storage/lmgr.h"
 #include "store/position.h"
 #include "utils/guc.h"
@@ -136,7 +137,7 @@ succeed(const EvsProjection *rebuild, EvsPosition position)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(rebuild->rebuilds)};
-	bool		has_view = OidIsValid(evs_projection_own_view(rebuild->id));
+	bool		has_view = OidIsValid(evs_view_own(rebuild->id));
 
 	take_over_failures(rebuild, position);
 	evs_owner_run_extension("UPDATE evstore._projection p SET kind = r.kind, definition = r.definition, columns = r.columns,"
@@ -146,7 +147,7 @@ succeed(const EvsProjection *rebuild, EvsPosition position)
 							" read_tables = CASE p.kind WHEN 'query' THEN p.read_tables ELSE r.read_tables END"
 							" FROM evstore._projection r WHERE p.id = $1 AND r.rebuilds = $1",
 							1, types, values, NULL, SPI_OK_UPDATE);
-	if ((has_view || rebuild->kind == EVS_STATEMENT) && OidIsValid(evs_projection_own_view(rebuild->rebuilds)))
+	if ((has_view || rebuild->kind == EVS_STATEMENT) && OidIsValid(evs_view_own(rebuild->rebuilds)))
 		evs_owner_run_extension(psprintf("DROP VIEW evstore._batch_%d CASCADE", rebuild->rebuilds),
 								0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	if (has_view)
@@ -196,11 +197,11 @@ lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List
 	foreach(cell, tables)
 		LockRelationOid(lfirst_oid(cell), shape ? AccessExclusiveLock : ShareRowExclusiveLock);
 	evs_rebuild_lock_tables(rebuild);
-	if (!OidIsValid(evs_projection_own_view(rebuild->id)) && rebuild->kind != EVS_STATEMENT)
+	if (!OidIsValid(evs_view_own(rebuild->id)) && rebuild->kind != EVS_STATEMENT)
 		return;
-	evs_projection_lock_view(original, AccessExclusiveLock);
-	if (OidIsValid(evs_projection_own_view(rebuild->id)))
-		evs_projection_lock_view(rebuild, AccessExclusiveLock);
+	evs_view_lock(original, AccessExclusiveLock);
+	if (OidIsValid(evs_view_own(rebuild->id)))
+		evs_view_lock(rebuild, AccessExclusiveLock);
 }
 
 /* Apply to the rebuild what it lacks, as any other batch. False if it cannot be had now. */
@@ -260,7 +261,7 @@ evs_swap(const EvsClaim *claim, bool held, EvsReach *reach)
 		return EVS_SWAP_LATER;
 	tables = original->kind == EVS_QUERY ? list_make1_oid(original->state_table) : rebuild->read_tables;
 	evs_apply_check(rebuild);
-	if (original->kind == EVS_QUERY && OidIsValid(evs_projection_own_view(rebuild->id)))
+	if (original->kind == EVS_QUERY && OidIsValid(evs_view_own(rebuild->id)))
 		shape = evs_reshape_plan(original, rebuild);
 	lock_all(original, rebuild, tables, shape);
 	if (!read_standing(original->id, true, &standing) || !read_standing(rebuild->id, true, &built_standing))
