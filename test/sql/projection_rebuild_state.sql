@@ -1,0 +1,95 @@
+-- Truth of queries that are kept behind a view, of grand totals, and of inline
+-- projections.
+
+CREATE SCHEMA regress_rebuild_state;
+SET search_path = regress_rebuild_state;
+SELECT evstore.create_event_table();
+
+-- Waits until a rebuild is over.
+CREATE FUNCTION rebuilt(name text) RETURNS boolean LANGUAGE plpgsql AS
+$$
+BEGIN
+	FOR i IN 1..6000 LOOP
+		IF NOT EXISTS (SELECT FROM evstore.rebuild_progress WHERE projection = name) THEN
+			RETURN true;
+		END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN false;
+END
+$$;
+
+SELECT evstore.create_projection('means', query => $$
+	SELECT data->>'k' AS k, sum((data->>'x')::numeric) / count(*) AS mean, stddev((data->>'x')::numeric) AS spread
+	FROM events GROUP BY data->>'k' HAVING count(*) > 1$$);
+SELECT evstore.create_projection('total', query => 'SELECT count(*) AS n, sum((data->>''x'')::numeric) AS x FROM events');
+SELECT evstore.create_projection('counts', mode => 'inline', query => 'SELECT data->>''k'' AS k, count(*) AS n FROM events GROUP BY 1');
+
+-- Before there is an event.
+SELECT evstore.wait_for_all();
+SELECT * FROM evstore.verify_projection('total');
+SELECT n, x FROM evstore.projection_as_of(NULL::total, 0);
+
+SELECT count(*) FROM evstore.append('s', (SELECT array_agg(('T', jsonb_build_object('k', i % 3, 'x', i), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 9) i));
+SELECT max(position) AS first FROM events \gset
+SELECT count(*) FROM evstore.append('s', (SELECT array_agg(('T', jsonb_build_object('k', i, 'x', i), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 4) i));
+SELECT evstore.wait_for_all();
+SELECT k, round(mean, 3) AS mean, round(spread, 3) AS spread FROM means ORDER BY k;
+SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differences FROM evstore.projections WHERE event_table = 'events'::regclass ORDER BY name;
+
+-- As they were: what the view leaves out is left out of the past, too.
+SELECT k, round(mean, 3) AS mean, round(spread, 3) AS spread FROM evstore.projection_as_of(NULL::means, :first) ORDER BY k;
+SELECT n, x FROM evstore.projection_as_of(NULL::total, :first);
+SELECT k, n FROM evstore.projection_as_of(NULL::counts, :first) ORDER BY k;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT k, n FROM evstore.projection_as_of(NULL::counts, :first) ORDER BY k;
+ROLLBACK;
+
+-- Whatever is done to the stored tables is seen and mended.
+DELETE FROM means_state WHERE k = '1';
+UPDATE means_state SET k = '7' WHERE k = '4';
+UPDATE total SET n = n + 1;
+SELECT key FROM evstore.verify_projection('means') ORDER BY key::text;
+SELECT expected->'n' AS expected, actual->'n' AS actual FROM evstore.verify_projection('total');
+SELECT evstore.rebuild_projection('means');
+SELECT evstore.rebuild_projection('total');
+SELECT rebuilt('means'), rebuilt('total');
+SELECT k, round(mean, 3) AS mean, round(spread, 3) AS spread FROM means ORDER BY k;
+SELECT n, x FROM total;
+SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 4, "x": 8}', NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT evstore.wait_for_all();
+SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differences FROM evstore.projections WHERE event_table = 'events'::regclass ORDER BY name;
+SELECT k, round(mean, 3) AS mean FROM means WHERE k = '4';
+
+-- A total can be replaced by another total.
+SELECT evstore.replace_projection('total', query => 'SELECT count(*) AS n, max((data->>''x'')::numeric) AS largest FROM events');
+SELECT rebuilt('total');
+SELECT n, largest FROM total;
+SELECT * FROM evstore.verify_projection('total');
+SELECT evstore.replace_projection('total', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+SELECT evstore.replace_projection('means', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+SELECT evstore.replace_projection('total', query => 'SELECT count(*) + 1 AS n FROM events');
+
+-- Inline ones are verified, and not rebuilt.
+UPDATE counts SET n = 0 WHERE k = '2';
+SELECT key, expected->'n' AS expected, actual->'n' AS actual FROM evstore.verify_projection('counts');
+SELECT evstore.rebuild_projection('counts');
+SELECT evstore.replace_projection('counts', query => 'SELECT data->>''k'' AS k, max(position) AS n FROM events GROUP BY 1');
+SELECT evstore.set_projection('counts', mode => 'async');
+SELECT evstore.rebuild_projection('counts');
+SELECT rebuilt('counts');
+SELECT evstore.set_projection('counts', mode => 'inline');
+SELECT count(*) FROM evstore.verify_projection('counts');
+-- Nor does one become inline while it is being rebuilt.
+BEGIN;
+SELECT evstore.rebuild_projection('means');
+SELECT evstore.set_projection('means', mode => 'inline');
+ROLLBACK;
+CREATE TABLE seen (v bigint);
+SELECT evstore.create_projection('seen', mode => 'inline', read_table => 'seen', statement => 'INSERT INTO seen SELECT position FROM new_events');
+SELECT * FROM evstore.verify_projection('seen');
+
+SELECT evstore.drop_projection(name) FROM evstore.projections WHERE event_table = 'events'::regclass ORDER BY name;
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+DROP SCHEMA regress_rebuild_state CASCADE;
