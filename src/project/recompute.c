@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "base/owner.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "project/apply.h"
@@ -57,10 +58,34 @@ keep_rows(const EvsProjection *projection, const char *sql, EvsBounds bounds, Tu
 	PG_END_TRY();
 }
 
-/* Apply all events up to a position to the copies of the read tables, batch by batch. */
+/* The positions of events that a projection has skipped or parked, in order. Call inside SPI. */
+static EvsPosition *
+passed_events(int projection, uint64 *count)
+{
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(projection)};
+	EvsPosition *positions;
+	bool		isnull;
+
+	evs_owner_run_extension("SELECT \"position\" FROM evstore._skipped WHERE projection = $1 ORDER BY \"position\"",
+							lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	*count = SPI_processed;
+	positions = palloc_array(EvsPosition, *count);
+	for (uint64 i = 0; i < *count; i++)
+		positions[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+	return positions;
+}
+
+/*
+ * Apply all events up to a position to the copies of the read tables, batch by
+ * batch. Those that the projection has passed are passed again.
+ */
 static void
 apply_all(EvsProjection *projection, EvsPosition position)
 {
+	uint64		count;
+	EvsPosition *passed = passed_events(projection->id, &count);
+	uint64		i = 0;
 	EvsPosition next;
 
 	for (EvsPosition from = 0;
@@ -69,8 +94,13 @@ apply_all(EvsProjection *projection, EvsPosition position)
 		EvsPosition to = Min(position, next - 1 + projection->batch_size);
 
 		CHECK_FOR_INTERRUPTS();
-		evs_apply_apart(projection, (EvsBounds) {next - 1, to});
-		from = to;
+		while (i < count && passed[i] < next)
+			i++;
+		if (i < count && passed[i] <= to)
+			to = passed[i] - 1;
+		if (to >= next)
+			evs_apply_apart(projection, (EvsBounds) {next - 1, to});
+		from = Max(to, next);
 	}
 }
 

@@ -137,6 +137,26 @@ SELECT * FROM evstore.verify_projection('own');
 RESET ROLE;
 SELECT * FROM evstore.verify_projection('own');
 
+-- What was skipped is skipped again; what is stored behind a view, and what is applied inline, is compared.
+CREATE TABLE small (stream text PRIMARY KEY, x numeric CHECK (x < 1000));
+SELECT evstore.create_projection('small', on_error => 'skip', retries => 0, read_table => 'small', statement => $$
+	INSERT INTO small AS s SELECT stream, sum((data->>'x')::numeric) FROM new_events WHERE stream LIKE 'small-%' GROUP BY stream
+	ON CONFLICT (stream) DO UPDATE SET x = s.x + EXCLUDED.x$$);
+SELECT evstore.create_projection('having', query => $$
+	SELECT data->>'kind' AS kind, stddev((data->>'x')::numeric) AS deviation, 1 + count(*) AS n FROM events GROUP BY 1 HAVING count(*) > 1$$);
+SELECT evstore.create_projection('total', query => 'SELECT count(*) AS n FROM events');
+SELECT evstore.create_projection('inline', mode => 'inline', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+SELECT count(*) FROM generate_series(1, 9) g, LATERAL evstore.append('small-' || g % 2, 'Small', jsonb_build_object('x', CASE g WHEN 5 THEN 5000 ELSE g END));
+SELECT evstore.wait_for('small'), evstore.wait_for('having'), evstore.wait_for('total');
+SELECT skipped_events FROM evstore.projections WHERE name = 'small';
+SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differences FROM evstore.projections WHERE name IN ('small', 'having', 'total', 'inline') ORDER BY name;
+UPDATE small SET x = 0 WHERE stream = 'small-1';
+UPDATE total SET n = 0;
+DELETE FROM having_state WHERE kind = '1';
+INSERT INTO inline VALUES ('none', 1);
+SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differences FROM evstore.projections WHERE name IN ('small', 'having', 'total', 'inline') ORDER BY name;
+SELECT evstore.rebuild_projection('inline');
+
 SELECT count(evstore.drop_projection(name)) AS dropped FROM evstore.projections;
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
