@@ -447,6 +447,7 @@ evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count)
 		.arg = &batch,
 	};
 	const EvsBounds *outer = evs_bounds();
+	EvsCause	cause = evs_cause_set_aside();
 	Oid			confined = evs_confine(applied->definition->shadow);
 	volatile uint64 written = 0;
 
@@ -461,7 +462,7 @@ evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count)
 		depth--;
 		(void) evs_bounds_set(outer);
 		(void) evs_confine(confined);
-		evs_cause_forget();
+		evs_cause_resume(cause);
 	}
 	PG_END_TRY();
 	error_context_stack = context.previous;

@@ -24,26 +24,46 @@
 #define CORRELATION_KEY "correlation_id"
 #define CAUSATION_KEY	"causation_id"
 
-/* The event that a handler works on; allocated apart, NULL if there is none. */
-static char *handled_correlation = NULL;
-static char *handled_name = NULL;
+/* Allocated apart. */
+static EvsCause handled;
 
 /* Nobody works on an event any more. */
-void
-evs_cause_forget(void)
+static void
+forget(void)
 {
-	if (handled_name)
-		pfree(handled_name);
-	if (handled_correlation)
-		pfree(handled_correlation);
-	handled_name = handled_correlation = NULL;
+	if (handled.name)
+		pfree(handled.name);
+	if (handled.correlation)
+		pfree(handled.correlation);
+	handled = (EvsCause) {0};
+}
+
+/*
+ * Something else is done before the handler goes on: what it appends is applied
+ * to an inline projection, for one. Returns what is to be resumed afterwards.
+ */
+EvsCause
+evs_cause_set_aside(void)
+{
+	EvsCause	cause = handled;
+
+	handled = (EvsCause) {0};
+	return cause;
+}
+
+/* The handler goes on. */
+void
+evs_cause_resume(EvsCause cause)
+{
+	forget();
+	handled = cause;
 }
 
 /* A transaction that failed left its handler in the midst. */
 static void
 cause_finished(bool committed)
 {
-	evs_cause_forget();
+	forget();
 }
 
 const EvsXactSubscriber evs_cause_xact = {.finished = cause_finished};
@@ -130,7 +150,7 @@ complete(Jsonb *metadata, const char *correlation, const char *causation)
 bool
 evs_cause_is_known(void)
 {
-	return handled_name || setting(evs_correlation_id) || setting(evs_causation_id);
+	return handled.name || setting(evs_correlation_id) || setting(evs_causation_id);
 }
 
 /* The metadata that a new event is to have: as it was given, NULL if none was, and why it is appended. */
@@ -139,8 +159,8 @@ evs_cause_mark(Jsonb *metadata)
 {
 	if (!evs_cause_is_known())
 		return metadata;
-	if (handled_name)
-		return complete(metadata, handled_correlation, handled_name);
+	if (handled.name)
+		return complete(metadata, handled.correlation, handled.name);
 	return complete(metadata, setting(evs_correlation_id), setting(evs_causation_id));
 }
 
@@ -164,8 +184,8 @@ evs_handling(PG_FUNCTION_ARGS)
 	value = GetAttributeByNum(event, EVS_COLUMN_METADATA, &isnull);
 	correlation = isnull ? NULL : text_under(DatumGetJsonbP(value), CORRELATION_KEY);
 
-	evs_cause_forget();
-	handled_correlation = MemoryContextStrdup(TopMemoryContext, correlation ? correlation : name);
-	handled_name = MemoryContextStrdup(TopMemoryContext, name);
+	forget();
+	handled.correlation = MemoryContextStrdup(TopMemoryContext, correlation ? correlation : name);
+	handled.name = MemoryContextStrdup(TopMemoryContext, name);
 	PG_RETURN_DATUM(PointerGetDatum(event));
 }

@@ -8,10 +8,18 @@
 #include "base/xact.h"
 #include "utils/jsonb.h"
 
+/* The event that a handler works on; nothing if there is none. */
+typedef struct EvsCause
+{
+	char	   *name;
+	char	   *correlation;
+} EvsCause;
+
 extern const EvsXactSubscriber evs_cause_xact;
 
 extern bool evs_cause_is_known(void);
 extern Jsonb *evs_cause_mark(Jsonb *metadata);
-extern void evs_cause_forget(void);
+extern EvsCause evs_cause_set_aside(void);
+extern void evs_cause_resume(EvsCause cause);
 
 #endif							/* EVSTORE_CAUSE_H */

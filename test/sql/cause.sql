@@ -62,6 +62,20 @@ SELECT * FROM tree('checkout-7') LIMIT 2;
 SELECT version FROM evstore.append('order-3', 'OrderPlaced', '{}');
 CALL until_shipped(3);
 SELECT t.* FROM events e CROSS JOIN LATERAL tree(e.position::text) t WHERE e.stream = 'order-3';
+-- What a handler appends is applied inline at once, and the handler goes on with the same cause.
+SELECT evstore.create_projection('counted', mode => 'inline', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+CREATE FUNCTION twice(e evstore.event) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM evstore.append('twice-1', 'First', '{}');
+	PERFORM evstore.append('twice-1', 'Second', '{}');
+END $$;
+SELECT evstore.create_projection('twice', handlers => '{"Asked": "twice"}');
+SELECT version FROM evstore.append('asked-1', 'Asked', '{}', id => 'aaaaaaaa-0000-4000-8000-000000000009');
+SELECT evstore.wait_for('twice');
+SELECT type, metadata FROM events WHERE stream = 'twice-1' ORDER BY version;
+SELECT evstore.drop_projection('twice');
+SELECT evstore.drop_projection('counted');
+
 -- Outside of a handler nothing lingers.
 SELECT version FROM evstore.append('plain-2', 'T', '{}');
 SELECT metadata FROM events WHERE stream = 'plain-2';
