@@ -10,6 +10,7 @@
  */
 #include "evstore.h"
 
+#include "base/called.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -27,9 +28,9 @@
 static void
 read_apply(EvsAggregate *aggregate, const char *category)
 {
-	aggregate->apply = evs_definition_called(psprintf("_apply_%d", aggregate->definition.id),
-											 psprintf("aggregate \"%s\"", category),
-											 &aggregate->is_sql_aggregate, &aggregate->state_type);
+	aggregate->apply = evs_called_in_view(psprintf("_apply_%d", aggregate->definition.id),
+										  psprintf("aggregate \"%s\"", category),
+										  &aggregate->is_sql_aggregate, &aggregate->state_type);
 	get_typlenbyval(aggregate->state_type, &aggregate->state_length, &aggregate->state_by_value);
 }
 

@@ -10,6 +10,7 @@
 #include "evstore.h"
 
 #include "access/htup_details.h"
+#include "base/called.h"
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "base/shmem.h"
@@ -58,8 +59,8 @@ read_command(const EvsDefinition *key)
 	SPI_finish();
 	if (command == NULL)
 		return NULL;
-	command->decide = evs_definition_called(psprintf("_decide_%d", command->definition.id),
-											psprintf("command \"%s\"", key->name), &is_aggregate, &result);
+	command->decide = evs_called_in_view(psprintf("_decide_%d", command->definition.id),
+										 psprintf("command \"%s\"", key->name), &is_aggregate, &result);
 	(void) get_func_signature(command->decide, &arguments, &count);
 	command->state_type = arguments[0];
 	return &command->definition;
@@ -127,7 +128,7 @@ evs_command_decide(const EvsCommand *command, const EvsState *state, Jsonb *args
 	EvsOwnerFrame frame;
 	EvsEvent   *events;
 
-	evs_definition_check_may_call(command->decide, command->definition.owner);
+	evs_called_check_may_call(command->decide, command->definition.owner);
 	SPI_connect();
 	evs_owner_begin(&frame, command->definition.owner, command->definition.settings);
 	if (SPI_execute_plan(prepare(command), values, nulls, false, 0) != SPI_OK_SELECT)
@@ -156,7 +157,7 @@ find_decide(const char *name)
 	if (strchr(name, '(') != NULL)
 		function = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
 	else
-		function = evs_definition_find_function(name, 2, 1, JSONBOID, PROKIND_FUNCTION);
+		function = evs_called_find_function(name, 2, 1, JSONBOID, PROKIND_FUNCTION);
 	if (!OidIsValid(function))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -180,7 +181,7 @@ find_decide(const char *name)
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s cannot decide commands", format_procedure(function)),
 				 errdetail("%s", wrong)));
-	evs_definition_check_may_call(function, GetUserId());
+	evs_called_check_may_call(function, GetUserId());
 	return function;
 }
 
@@ -206,9 +207,9 @@ PG_FUNCTION_INFO_V1(evs_drop_command);
 Datum
 evs_create_command(PG_FUNCTION_ARGS)
 {
-	char	   *name = evs_definition_text(fcinfo, 0, "the name of a command");
+	char	   *name = evs_called_text(fcinfo, 0, "the name of a command");
 	char	   *category = evs_definition_category(fcinfo, 1);
-	char	   *decide = evs_definition_text(fcinfo, 2, "decide");
+	char	   *decide = evs_called_text(fcinfo, 2, "decide");
 	Relation	rel;
 	EvsTable   *table = evs_table_open(evs_table_argument(fcinfo, 3), AccessShareLock, &rel);
 	Oid			types[] = {OIDOID, TEXTOID, TEXTOID, OIDOID, TEXTARRAYOID};
@@ -225,7 +226,7 @@ evs_create_command(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the name of a command must not be empty")));
-	evs_definition_check_table_owner(table->relid);
+	evs_called_check_table_owner(table->relid);
 	function = find_decide(decide);
 
 	SPI_connect();
@@ -247,7 +248,7 @@ evs_create_command(PG_FUNCTION_ARGS)
 Datum
 evs_drop_command(PG_FUNCTION_ARGS)
 {
-	char	   *name = evs_definition_text(fcinfo, 0, "the name of a command");
+	char	   *name = evs_called_text(fcinfo, 0, "the name of a command");
 	char	   *category = evs_definition_category(fcinfo, 1);
 	Oid			event_table = evs_table_argument(fcinfo, 2);
 	Oid			types[] = {OIDOID, TEXTOID, TEXTOID};
@@ -267,9 +268,9 @@ evs_drop_command(PG_FUNCTION_ARGS)
 				 errmsg("event table \"%s\" has no command \"%s\" for category \"%s\"",
 						get_rel_name(event_table), name, category)));
 	id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	evs_definition_check_owner(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)),
-							   "command", name);
-	evs_definition_drop_view(psprintf("_decide_%d", id));
+	evs_called_check_owner(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)),
+						   "command", name);
+	evs_called_drop_view(psprintf("_decide_%d", id));
 	evs_owner_run_extension("DELETE FROM evstore._command WHERE event_table::oid = $1 AND category = $2 AND name = $3",
 					   lengthof(types), types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();

@@ -9,6 +9,7 @@
 #include "evstore.h"
 
 #include "access/htup_details.h"
+#include "base/called.h"
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "base/shmem.h"
@@ -46,10 +47,10 @@ static Oid
 find_by_name(const char *name)
 {
 	Oid			event = evs_catalog()->event_type;
-	Oid			found = evs_definition_find_function(name, 2, 1, event, PROKIND_FUNCTION);
+	Oid			found = evs_called_find_function(name, 2, 1, event, PROKIND_FUNCTION);
 
 	if (!OidIsValid(found))
-		found = evs_definition_find_function(name, 1, 0, event, PROKIND_AGGREGATE);
+		found = evs_called_find_function(name, 1, 0, event, PROKIND_AGGREGATE);
 	if (!OidIsValid(found))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -194,9 +195,9 @@ evs_create_aggregate(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("snapshot_every must be at least 1")));
 	table = evs_table_open(evs_table_argument(fcinfo, ARG_TABLE), AccessShareLock, &rel);
-	evs_definition_check_table_owner(table->relid);
-	apply = find_apply(evs_definition_text(fcinfo, ARG_APPLY, "apply"));
-	evs_definition_check_may_call(apply.function, GetUserId());
+	evs_called_check_table_owner(table->relid);
+	apply = find_apply(evs_called_text(fcinfo, ARG_APPLY, "apply"));
+	evs_called_check_may_call(apply.function, GetUserId());
 	check_initial_state(&apply, initial_state);
 	if (apply.is_sql_aggregate && !PG_ARGISNULL(ARG_SNAPSHOT_EVERY))
 		ereport(ERROR,
@@ -241,7 +242,7 @@ own_aggregate(FunctionCallInfo fcinfo, const char *function, bool *snapshots)
 				 errmsg("event table \"%s\" has no aggregate for category \"%s\"",
 						get_rel_name(event_table), category)));
 	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
-	evs_definition_check_owner(owner, "aggregate", category);
+	evs_called_check_owner(owner, "aggregate", category);
 	(void) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
 	*snapshots = !isnull;
 	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -263,7 +264,7 @@ evs_drop_aggregate(PG_FUNCTION_ARGS)
 	if (snapshots && SPI_execute(psprintf("SELECT evstore.drop_projection(name) FROM evstore.projections"
 										  " WHERE name OPERATOR(pg_catalog.=) '_snapshots_%d'", id), false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not drop the projection of snapshots");
-	evs_definition_drop_view(psprintf("_apply_%d", id));
+	evs_called_drop_view(psprintf("_apply_%d", id));
 	evs_owner_run_extension("DELETE FROM evstore._aggregate WHERE id = $1", 1, types, values, NULL, SPI_OK_DELETE);
 	SPI_finish();
 	PG_RETURN_VOID();

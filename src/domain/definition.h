@@ -32,13 +32,6 @@ extern void evs_definition_install(void);
 extern EvsDefinition *evs_definition_open(Oid event_table, const text *stream, const char *name,
 										  EvsDefinitionReader read);
 extern void evs_definition_close(void);
-extern void evs_definition_drop_view(const char *view);
 extern char *evs_definition_category(FunctionCallInfo fcinfo, int argument);
-extern char *evs_definition_text(FunctionCallInfo fcinfo, int argument, const char *name);
-extern void evs_definition_check_table_owner(Oid event_table);
-extern void evs_definition_check_owner(Oid owner, const char *what, const char *name);
-extern void evs_definition_check_may_call(Oid function, Oid role);
-extern Oid	evs_definition_called(const char *view, const char *what, bool *is_aggregate, Oid *type);
-extern Oid	evs_definition_find_function(const char *name, int count, int argument, Oid type, char kind);
 
 #endif							/* EVSTORE_DEFINITION_H */

@@ -19,6 +19,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "base/advisory.h"
+#include "base/called.h"
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
@@ -331,7 +332,7 @@ Datum
 evs_execute(PG_FUNCTION_ARGS)
 {
 	Execution	execution = {0};
-	char	   *name = evs_definition_text(fcinfo, ARG_COMMAND, "the name of a command");
+	char	   *name = evs_called_text(fcinfo, ARG_COMMAND, "the name of a command");
 	Relation	rel;
 	TupleDesc	desc;
 	Datum		values[4];

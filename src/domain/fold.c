@@ -19,6 +19,7 @@
 #include "evstore.h"
 
 #include "access/htup_details.h"
+#include "base/called.h"
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
@@ -239,7 +240,7 @@ check_privilege(const EvsAggregate *aggregate)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the owner of aggregate \"%s\" does not exist", aggregate->definition.category),
 				 errhint("Drop the aggregate with evstore.drop_aggregate(), and create it again.")));
-	evs_definition_check_may_call(aggregate->apply, aggregate->definition.owner);
+	evs_called_check_may_call(aggregate->apply, aggregate->definition.owner);
 }
 
 /* The text of a fold, for messages of errors inside it. */

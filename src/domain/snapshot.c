@@ -13,6 +13,7 @@
  */
 #include "evstore.h"
 
+#include "base/called.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
 #include "domain/definition.h"
@@ -147,7 +148,7 @@ evs_take_snapshot(PG_FUNCTION_ARGS)
 	EvsState	state;
 	EvsVersion	before;
 
-	evs_definition_check_owner(aggregate->definition.owner, "aggregate", aggregate->definition.category);
+	evs_called_check_owner(aggregate->definition.owner, "aggregate", aggregate->definition.category);
 	if (!evs_snapshot_find(aggregate, stream, all.version, &state))
 		state = evs_fold_initial_state(aggregate);
 	before = state.version;
