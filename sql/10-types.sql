@@ -48,18 +48,28 @@ COMMENT ON TYPE evstore.event IS
 	'an event as it stands in an event table, its columns in the table''s order';
 
 CREATE TYPE evstore.new_event AS (
-	type     text,
-	data     jsonb,
-	metadata jsonb,
-	id       uuid,
-	tags     text[]
+	type           text,
+	data           jsonb,
+	metadata       jsonb,
+	id             uuid,
+	tags           text[],
+	schema_version integer
 );
 COMMENT ON TYPE evstore.new_event IS
 	'an event to append: version, position and time are given by append()';
+
+CREATE FUNCTION evstore.new_event(
+	type text, data jsonb, metadata jsonb DEFAULT NULL, id uuid DEFAULT NULL,
+	tags text[] DEFAULT NULL, schema_version integer DEFAULT NULL)
+RETURNS evstore.new_event
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ROW(type, data, metadata, id, tags, schema_version)::evstore.new_event;
+COMMENT ON FUNCTION evstore.new_event(text, jsonb, jsonb, uuid, text[], integer) IS
+	'an event to append, as commands return it and append() takes an array of';
 
 CREATE FUNCTION evstore.events(events jsonb)
 RETURNS evstore.new_event[]
 AS 'MODULE_PATHNAME', 'evs_events_from_json'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION evstore.events(jsonb) IS
-	'make the event array of append() from a JSON array of {"type", "data", "metadata", "id", "tags"}';
+	'make the event array of append() from a JSON array of {"type", "data", "metadata", "id", "tags", "schema_version"}';

@@ -7,20 +7,22 @@ CREATE FUNCTION evstore.append(
 	stream text, type text, data jsonb,
 	metadata jsonb DEFAULT NULL, expected_version bigint DEFAULT NULL,
 	id uuid DEFAULT NULL, tags text[] DEFAULT NULL, event_table regclass DEFAULT NULL,
+	schema_version integer DEFAULT NULL,
 	OUT version bigint, OUT "position" bigint)
 AS 'MODULE_PATHNAME', 'evs_append_one'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION evstore.append(text, text, jsonb, jsonb, bigint, uuid, text[], regclass) IS
+COMMENT ON FUNCTION evstore.append(text, text, jsonb, jsonb, bigint, uuid, text[], regclass, integer) IS
 	'append one event to a stream, under its expected version';
 
 CREATE FUNCTION evstore.append(
 	stream text, type text, data text,
 	metadata text DEFAULT NULL, expected_version bigint DEFAULT NULL,
 	id uuid DEFAULT NULL, tags text[] DEFAULT NULL, event_table regclass DEFAULT NULL,
+	schema_version integer DEFAULT NULL,
 	OUT version bigint, OUT "position" bigint)
 AS 'MODULE_PATHNAME', 'evs_append_one_text'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION evstore.append(text, text, text, text, bigint, uuid, text[], regclass) IS
+COMMENT ON FUNCTION evstore.append(text, text, text, text, bigint, uuid, text[], regclass, integer) IS
 	'append one event to a stream, its data and metadata given as JSON text';
 
 CREATE FUNCTION evstore.append(

@@ -101,6 +101,26 @@ typedef struct RangeTblEntry EvsPermission;
 #define EVS_QUALIFIED_NAME(string)	stringToQualifiedNameList(string)
 #endif
 
+/* 16: a relation's permissions are kept apart from its entry in the range table. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_REDIRECT_PERMISSIONS(query, from, to) \
+	do { \
+		ListCell   *permission_; \
+		foreach(permission_, (query)->rteperminfos) \
+			if (lfirst_node(RTEPermissionInfo, permission_)->relid == (from)) \
+				lfirst_node(RTEPermissionInfo, permission_)->relid = (to); \
+	} while (0)
+#else
+#define EVS_REDIRECT_PERMISSIONS(query, from, to)	((void) 0)
+#endif
+
+/* 16: a type's name can be read with soft errors, and who does not want them says so otherwise. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_HARD_ERRORS		NULL
+#else
+#define EVS_HARD_ERRORS		false
+#endif
+
 /*
  * 17: who holds a lock is told by one field. A prepared transaction that was
  * recovered has its xid in place of a local transaction's number, and no

@@ -44,7 +44,7 @@ BEGIN
 	IF a.balance + (command->>'amount')::numeric < 0 THEN
 		RAISE EXCEPTION 'not enough';
 	END IF;
-	RETURN NEXT ('OrderPlaced', command, NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('OrderPlaced', command);
 END $$;
 SELECT evstore.create_aggregate('account', 'fold_to_row', '(0,0)', snapshot_every => 100) \g /dev/null
 SELECT evstore.create_command('deposit', 'account', 'deposit') \g /dev/null

@@ -3,7 +3,7 @@
 -- because what grows with a table is its indexes.
 SELECT setseed(0.5) \g /dev/null
 CREATE TEMP TABLE five AS
-	SELECT array_agg(ROW('OrderPlaced', '{}', NULL, NULL, NULL)::evstore.new_event) AS events FROM generate_series(1, 5);
+	SELECT array_agg(evstore.new_event('OrderPlaced', '{}')) AS events FROM generate_series(1, 5);
 \set name 'CASE WHEN ' :ordered ' THEN 1000000000000000000 + i ELSE (random() * 9e18)::bigint END'
 \if :bare
 INSERT INTO bare (stream, version, type, data)

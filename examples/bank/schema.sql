@@ -50,8 +50,8 @@ BEGIN
 	IF a.owner IS NOT NULL THEN
 		RAISE EXCEPTION 'the account exists, and belongs to %', a.owner USING ERRCODE = 'TAKEN';
 	END IF;
-	RETURN NEXT ('AccountOpened', jsonb_build_object('owner', command->>'owner',
-		'overdraft', coalesce((command->>'overdraft')::numeric, 0)), NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('AccountOpened', jsonb_build_object('owner', command->>'owner',
+		'overdraft', coalesce((command->>'overdraft')::numeric, 0)));
 END $$;
 
 CREATE FUNCTION deposit(a account, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE plpgsql AS $$
@@ -59,7 +59,7 @@ BEGIN
 	IF NOT a.is_open THEN
 		RAISE EXCEPTION 'the account is not open' USING ERRCODE = 'NOACC';
 	END IF;
-	RETURN NEXT ('MoneyDeposited', command || jsonb_build_object('amount', amount(command)), NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('MoneyDeposited', command || jsonb_build_object('amount', amount(command)));
 END $$;
 
 -- The overdraft rule.
@@ -72,7 +72,7 @@ BEGIN
 		RAISE EXCEPTION 'cannot withdraw %: the balance is % and may go down to %', amount(command), a.balance, -a.overdraft
 			USING ERRCODE = 'OVERD';
 	END IF;
-	RETURN NEXT ('MoneyWithdrawn', command || jsonb_build_object('amount', amount(command)), NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('MoneyWithdrawn', command || jsonb_build_object('amount', amount(command)));
 END $$;
 
 CREATE FUNCTION close_account(a account, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE plpgsql AS $$
@@ -81,7 +81,7 @@ BEGIN
 		RAISE EXCEPTION 'the balance is %, not 0', a.balance USING ERRCODE = 'NOTZE';
 	END IF;
 	IF a.is_open THEN
-		RETURN NEXT ('AccountClosed', '{}', NULL, NULL, NULL)::evstore.new_event;
+		RETURN NEXT evstore.new_event('AccountClosed', '{}');
 	END IF;
 END $$;
 

@@ -6,6 +6,25 @@ SET search_path = shop;
 SELECT evstore.create_event_table('events');
 
 -- ---------------------------------------------------------------------------------------------------------------------
+-- Events that changed shape: an order had a region once, and now has somewhere to be shipped to, of which that is part.
+-- The orders of last year are read in the new shape, and everything below knows that one only.
+-- ---------------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION region_to_ship_to(data jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+	SELECT data - 'region' || jsonb_build_object('ship_to', jsonb_build_object('region', data->'region'))
+$$;
+SELECT evstore.create_upcaster('OrderPlaced', 1, 'region_to_ship_to');
+SELECT evstore.create_upcaster('OrderCancelled', 1, 'region_to_ship_to');
+
+-- From now on the new shape is what is meant, and an order that is placed has to fit it.
+CREATE DOMAIN quantity AS integer NOT NULL CHECK (VALUE > 0);
+CREATE TYPE order_line AS (sku text, quantity quantity, price numeric);
+CREATE TYPE ship_to AS (region text, city text);
+CREATE TYPE order_placed AS (customer text, ship_to ship_to, lines order_line[], total numeric);
+SELECT evstore.create_event_type('OrderPlaced', 2, 'order_placed');
+SELECT evstore.create_event_type('OrderCancelled', 2);
+
+-- ---------------------------------------------------------------------------------------------------------------------
 -- The aggregate: how the state of an order follows from its events
 -- ---------------------------------------------------------------------------------------------------------------------
 
@@ -43,7 +62,7 @@ BEGIN
 	IF total IS NULL THEN
 		PERFORM refuse('an order needs at least one line');
 	END IF;
-	RETURN NEXT ('OrderPlaced', command || jsonb_build_object('total', total), NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('OrderPlaced', command || jsonb_build_object('total', total));
 END $$;
 
 -- An order is paid once, in full. The event says whose money it is, since those who read it do not know the order.
@@ -54,7 +73,7 @@ BEGIN
 	ELSIF (command->>'amount')::numeric IS DISTINCT FROM (state->>'total')::numeric THEN
 		PERFORM refuse(format('the payment is %s, and the order costs %s', command->>'amount', state->>'total'));
 	END IF;
-	RETURN NEXT ('PaymentCaptured', command || jsonb_build_object('customer', state->'customer'), NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('PaymentCaptured', command || jsonb_build_object('customer', state->'customer'));
 END $$;
 
 -- What is shipped has been paid.
@@ -63,7 +82,7 @@ BEGIN
 	IF state->>'status' <> 'paid' THEN
 		PERFORM refuse(format('cannot ship an order that is %s', state->>'status'));
 	END IF;
-	RETURN NEXT ('OrderShipped', command, NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('OrderShipped', command);
 END $$;
 
 -- What is on its way cannot be cancelled. What was paid is paid back: one command, two events.
@@ -72,11 +91,10 @@ BEGIN
 	IF state->>'status' NOT IN ('placed', 'paid') THEN
 		PERFORM refuse(format('cannot cancel an order that is %s', state->>'status'));
 	END IF;
-	RETURN NEXT ('OrderCancelled', command || jsonb_build_object('customer', state->'customer', 'region', state->'region',
-		'total', state->'total'), NULL, NULL, NULL)::evstore.new_event;
+	RETURN NEXT evstore.new_event('OrderCancelled', command || jsonb_build_object('customer', state->'customer', 'ship_to', state->'ship_to',
+		'total', state->'total'));
 	IF state->>'status' = 'paid' THEN
-		RETURN NEXT ('PaymentRefunded', jsonb_build_object('customer', state->'customer', 'amount', state->'paid'),
-			NULL, NULL, NULL)::evstore.new_event;
+		RETURN NEXT evstore.new_event('PaymentRefunded', jsonb_build_object('customer', state->'customer', 'amount', state->'paid'));
 	END IF;
 END $$;
 
@@ -121,13 +139,13 @@ SELECT evstore.create_projection('fulfillment_queue', read_table => 'fulfillment
 
 -- Three queries.
 SELECT evstore.create_projection('orders_by_region', query => $$
-	SELECT data->>'region' AS region,
+	SELECT data->'ship_to'->>'region' AS region,
 		count(*) FILTER (WHERE type = 'OrderPlaced') AS placed,
 		count(*) FILTER (WHERE type = 'OrderCancelled') AS cancelled,
 		sum(CASE type WHEN 'OrderPlaced' THEN (data->>'total')::numeric ELSE -(data->>'total')::numeric END) AS value
 	FROM events
 	WHERE type IN ('OrderPlaced', 'OrderCancelled')
-	GROUP BY data->>'region'
+	GROUP BY data->'ship_to'->>'region'
 $$);
 SELECT evstore.create_projection('customer_dashboard', query => $$
 	SELECT data->>'customer' AS customer,

@@ -31,9 +31,9 @@ const show = (name, table, columns) =>
   await client.query(file('history.sql'));
 
   const tea = { sku: 'tea', quantity: 2, price: 10.25 };
-  const placed = await execute('order-3', 'PlaceOrder', { customer: 'bob', region: 'south', lines: [tea] },
+  const placed = await execute('order-3', 'PlaceOrder', { customer: 'bob', ship_to: { region: 'south' }, lines: [tea] },
     '0a6f9c52-8d0d-4f7e-8a58-5f2b1f0c3d01');
-  const again = await execute('order-3', 'PlaceOrder', { customer: 'bob', region: 'south', lines: [tea] },
+  const again = await execute('order-3', 'PlaceOrder', { customer: 'bob', ship_to: { region: 'south' }, lines: [tea] },
     '0a6f9c52-8d0d-4f7e-8a58-5f2b1f0c3d01');
   console.log(`order-3 costs ${placed.state.total}, sent twice: version ${again.version}`);
   console.log(await refused(execute('order-3', 'ShipOrder', { carrier: 'road' })));

@@ -43,7 +43,7 @@ for name in ("schema.sql", "history.sql"):
 tea = {"sku": "tea", "quantity": 2, "price": 10.25}
 for _ in range(2):
     placed = execute("order-3", "PlaceOrder", "0a6f9c52-8d0d-4f7e-8a58-5f2b1f0c3d01",
-                     customer="bob", region="south", lines=[tea])
+                     customer="bob", ship_to={"region": "south"}, lines=[tea])
 print(f"order-3 costs {placed.state['total']:g}, sent twice: version {placed.version}")
 print(refused("order-3", "ShipOrder", carrier="road"))
 execute("order-3", "CapturePayment", amount=20.5)

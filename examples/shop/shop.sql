@@ -13,9 +13,18 @@ SET timezone = 'UTC';
 \ir history.sql
 
 \echo
+\echo == An order of last year: as it was written, and as it is read
+SELECT schema_version, data - 'lines' AS data FROM events WHERE stream = 'order-2';
+SELECT schema_version, data - 'lines' AS data FROM evstore.read_stream('order-2');
+\echo == What does not fit is not an event
+\set ON_ERROR_STOP off
+SELECT evstore.append('order-9', 'OrderPlaced', '{"customer": "cy", "lines": [{"sku": "tea", "quantity": 1}, {"sku": "cup", "quantity": "some"}]}') \g /dev/null
+\echo :LAST_ERROR_SQLSTATE: :LAST_ERROR_MESSAGE
+\set ON_ERROR_STOP on
+
 \echo == An order, from the first command to the last
 SELECT state->>'status' AS status, state->>'total' AS total, version FROM evstore.execute('order-3', 'PlaceOrder',
-	'{"customer": "bob", "region": "south", "lines": [{"sku": "tea", "quantity": 2, "price": 10.25}, {"sku": "cup", "quantity": 1, "price": 12.50}]}');
+	'{"customer": "bob", "ship_to": {"region": "south"}, "lines": [{"sku": "tea", "quantity": 2, "price": 10.25}, {"sku": "cup", "quantity": 1, "price": 12.50}]}');
 SELECT state->>'status' AS status, version FROM evstore.execute('order-3', 'CapturePayment', '{"amount": 33}');
 SELECT state->>'status' AS status, version FROM evstore.execute('order-3', 'ShipOrder', '{"carrier": "road"}');
 
@@ -27,17 +36,17 @@ SELECT evstore.execute('order-2', 'ShipOrder', '{"carrier": "road"}') \g /dev/nu
 \echo :LAST_ERROR_SQLSTATE: :LAST_ERROR_MESSAGE
 SELECT evstore.execute('order-2', 'CapturePayment', '{"amount": 10}') \g /dev/null
 \echo :LAST_ERROR_SQLSTATE: :LAST_ERROR_MESSAGE
-SELECT evstore.execute('order-4', 'PlaceOrder', '{"customer": "cy", "region": "north", "lines": []}') \g /dev/null
+SELECT evstore.execute('order-4', 'PlaceOrder', '{"customer": "cy", "ship_to": {"region": "north"}, "lines": []}') \g /dev/null
 \echo :LAST_ERROR_SQLSTATE: :LAST_ERROR_MESSAGE
 \set ON_ERROR_STOP on
 
 \echo
 \echo == More orders. One is paid and cancelled: one command, two events.
 SELECT version FROM evstore.execute('order-4', 'PlaceOrder',
-	'{"customer": "cy", "region": "north", "lines": [{"sku": "pot", "quantity": 1, "price": 25}]}') \g /dev/null
+	'{"customer": "cy", "ship_to": {"region": "north"}, "lines": [{"sku": "pot", "quantity": 1, "price": 25}]}') \g /dev/null
 SELECT version FROM evstore.execute('order-4', 'CapturePayment', '{"amount": 25}') \g /dev/null
 SELECT version FROM evstore.execute('order-5', 'PlaceOrder',
-	'{"customer": "bob", "region": "north", "lines": [{"sku": "tea", "quantity": 1, "price": 10.25}]}') \g /dev/null
+	'{"customer": "bob", "ship_to": {"region": "north"}, "lines": [{"sku": "tea", "quantity": 1, "price": 10.25}]}') \g /dev/null
 SELECT version FROM evstore.execute('order-5', 'CapturePayment', '{"amount": 10.25}') \g /dev/null
 SELECT state->>'status' AS status, version, position AS token, (SELECT array_agg(type) FROM unnest(events)) AS events
 FROM evstore.execute('order-5', 'CancelOrder', '{"reason": "changed my mind"}') \gset

@@ -11,5 +11,6 @@
 #define EVS_LOCK_NAME		0xE7	/* project/declare.c: 0, hash of a projection's name */
 #define EVS_LOCK_COMMAND	0xE8	/* domain/execute.c: event table, hash of a stream or command id */
 #define EVS_LOCK_MODE		0xE9	/* project/mode.c: 0, id of a projection */
+#define EVS_LOCK_SOURCE		0xEA	/* project/source.c: event table, 0 */
 
 #endif							/* EVSTORE_ADVISORY_H */

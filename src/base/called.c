@@ -89,7 +89,8 @@ evs_called_find_function(const char *name, int count, int argument, Oid type, ch
 
 /*
  * The function that a view of ours calls, or the aggregate, and the type of what
- * that returns. InvalidOid if somebody has dropped it with CASCADE.
+ * that returns; InvalidOid if the view names a type alone. It is an error if
+ * somebody has dropped them with CASCADE.
  */
 Oid
 evs_called_in_view(const char *view, const char *what, bool *is_aggregate, Oid *type)
@@ -108,7 +109,9 @@ evs_called_in_view(const char *view, const char *what, bool *is_aggregate, Oid *
 	*is_aggregate = IsA(call, Aggref);
 	*type = exprType(call);
 	table_close(rel, AccessShareLock);
-	return *is_aggregate ? ((Aggref *) call)->aggfnoid : ((FuncExpr *) call)->funcid;
+	if (*is_aggregate)
+		return ((Aggref *) call)->aggfnoid;
+	return IsA(call, FuncExpr) ? ((FuncExpr *) call)->funcid : InvalidOid;
 }
 
 /* Drop a view of ours, which may have gone with the function that it calls. Call inside SPI. */

@@ -26,4 +26,13 @@
 /* A read table did not come as far as the session has appended, in time. */
 #define ERRCODE_EVS_NOT_FRESH			MAKE_SQLSTATE('V', 'E', '0', '0', '6')
 
+/* The data of an event are not what its type says. */
+#define ERRCODE_EVS_INVALID_EVENT		MAKE_SQLSTATE('V', 'E', '0', '1', '0')
+
+/* An event type has no such version. */
+#define ERRCODE_EVS_NO_SCHEMA_VERSION	MAKE_SQLSTATE('V', 'E', '0', '1', '1')
+
+/* What an upcaster returns leads nowhere. */
+#define ERRCODE_EVS_UPCASTER			MAKE_SQLSTATE('V', 'E', '0', '1', '2')
+
 #endif							/* EVSTORE_ERRORS_H */

@@ -145,6 +145,18 @@ evs_owner_capture_settings(bool with_search_path)
 	return construct_array(items, lengthof(items), TEXTOID, -1, false, TYPALIGN_INT);
 }
 
+/*
+ * The caller's search_path alone, for a function that is called within whatever
+ * statement: there, the other settings are the statement's.
+ */
+ArrayType *
+evs_owner_capture_search_path(void)
+{
+	Datum		item = CStringGetTextDatum(psprintf("search_path=%s", current_search_path()));
+
+	return construct_array(&item, 1, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
 /* The same settings, with a schema before all others on the search_path. */
 ArrayType *
 evs_owner_settings_with_schema(ArrayType *settings, const char *schema)

@@ -25,6 +25,7 @@ extern void evs_owner_run_extension(const char *sql, int count, Oid *types, Datu
 extern void evs_owner_end(EvsOwnerFrame *frame);
 extern void evs_owner_pin(const char *name, const char *value);
 extern ArrayType *evs_owner_capture_settings(bool with_search_path);
+extern ArrayType *evs_owner_capture_search_path(void);
 extern ArrayType *evs_owner_settings_with_schema(ArrayType *settings, const char *schema);
 
 #endif							/* EVSTORE_OWNER_H */

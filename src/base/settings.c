@@ -17,6 +17,9 @@ char	   *evs_event_table = NULL;
 char	   *evs_correlation_id = NULL;
 char	   *evs_causation_id = NULL;
 
+/* Do the functions that read events show them as they were written? */
+bool		evs_raw = false;
+
 /* Opens the guard of append-only tables, for superusers, on the record. */
 bool		evs_maintenance = false;
 
@@ -69,6 +72,13 @@ evs_settings_define(void)
 							   "",
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 
+	DefineCustomBoolVariable("evstore.raw",
+							 "Lets the functions that read events show them as they were written.",
+							 "Otherwise they show old events in the newest shape of their type.",
+							 &evs_raw,
+							 false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+
 	DefineCustomBoolVariable("evstore.maintenance",
 							 "Lets a superuser change guarded tables.",
 							 "Every change is recorded in evstore.maintenance_log.",
@@ -94,7 +104,7 @@ evs_settings_define(void)
 							 "Lets every batch that changed something notify the channel \"evstore\".",
 							 "Whoever listens hears which projection has come how far.",
 							 &evs_notify,
-							 true,
+							 false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("evstore.workers",

@@ -8,6 +8,7 @@
 extern char *evs_event_table;
 extern char *evs_correlation_id;
 extern char *evs_causation_id;
+extern bool evs_raw;
 extern bool evs_maintenance;
 extern bool evs_read_your_writes;
 extern int	evs_read_your_writes_timeout;

@@ -18,6 +18,8 @@
 #include "domain/definition.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "store/table.h"
+#include "store/upcast.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
@@ -53,12 +55,23 @@ describe_columns(StringInfo description, Oid type)
 	ReleaseTupleDesc(desc);
 }
 
+/* What makes events be read in another shape than they were written, as text. */
+static void
+describe_upcasters(StringInfo description, Oid event_table)
+{
+	Relation	rel;
+	const EvsTable *table = evs_table_open(event_table, AccessShareLock, &rel);
+
+	appendStringInfoString(description, evs_upcast_describe(table->shapes));
+	evs_table_close(rel);
+}
+
 /*
  * A hash of everything we know of that decides which state follows from given
  * events. What the function calls in turn is not known.
  */
 static char *
-hash_definition(const EvsAggregate *aggregate)
+hash_definition(const EvsAggregate *aggregate, Oid event_table)
 {
 	StringInfoData description;
 	uint64		hash[2];
@@ -70,6 +83,7 @@ hash_definition(const EvsAggregate *aggregate)
 	if (!aggregate->is_sql_aggregate)
 		appendStringInfoString(&description, TextDatumGetCString(DirectFunctionCall1(pg_get_functiondef,
 																			  ObjectIdGetDatum(aggregate->apply))));
+	describe_upcasters(&description, event_table);
 	for (int i = 0; i < lengthof(hash); i++)
 		hash[i] = hash_bytes_extended((const unsigned char *) description.data, description.len, i);
 	return psprintf(UINT64_FORMAT "." UINT64_FORMAT, hash[0], hash[1]);
@@ -160,7 +174,7 @@ read_aggregate(const EvsDefinition *key)
 		return NULL;
 	read_apply(aggregate, key->category);
 	read_initial_state(aggregate);
-	aggregate->hash = hash_definition(aggregate);
+	aggregate->hash = hash_definition(aggregate, key->event_table);
 	return &aggregate->definition;
 }
 

@@ -90,7 +90,7 @@ prepare(const EvsCommand *command)
 
 	if (definition->plan == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(psprintf("SELECT d.type, d.data, d.metadata, d.id, d.tags FROM %s($1, $2) d",
+		SPIPlanPtr	plan = SPI_prepare(psprintf("SELECT d.type, d.data, d.metadata, d.id, d.tags, d.schema_version FROM %s($1, $2) d",
 												quote_qualified_identifier(get_namespace_name(get_func_namespace(command->decide)),
 																		   get_func_name(command->decide))),
 									   lengthof(types), types);
@@ -106,8 +106,8 @@ prepare(const EvsCommand *command)
 static void
 copy_event(EvsEvent *event, HeapTuple row, TupleDesc desc)
 {
-	Datum		values[5];
-	bool		nulls[5];
+	Datum		values[6];
+	bool		nulls[6];
 
 	heap_deform_tuple(row, desc, values, nulls);
 	event->type = nulls[0] ? NULL : DatumGetTextPCopy(values[0]);
@@ -115,6 +115,7 @@ copy_event(EvsEvent *event, HeapTuple row, TupleDesc desc)
 	event->metadata = nulls[2] ? NULL : DatumGetJsonbPCopy(values[2]);
 	event->id = nulls[3] ? NULL : memcpy(palloc(sizeof(pg_uuid_t)), DatumGetUUIDP(values[3]), sizeof(pg_uuid_t));
 	event->tags = nulls[4] ? NULL : DatumGetArrayTypePCopy(values[4]);
+	event->schema_version = nulls[5] ? 0 : evs_event_check_schema_version(DatumGetInt32(values[5]));
 	evs_event_check(event);
 }
 

@@ -2,10 +2,10 @@
  * dependent.c
  *		Keeping an event table while something is declared for it.
  *
- * Rows of evstore._aggregate and evstore._command name their event table by its
- * oid, which the server does not follow as it follows our views. So a table is
- * dropped after them, as after its projections; what is remembered of commands
- * without events goes with it.
+ * Rows of evstore._aggregate, _command, _event_type and _upcaster name their
+ * event table by its oid, which the server does not follow as it follows our
+ * views. So a table is dropped after them, as after its projections; what is
+ * remembered of commands without events goes with it.
  */
 #include "evstore.h"
 
@@ -23,7 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
-/* Refuse to drop an event table that aggregates or commands are declared for. */
+/* Refuse to drop an event table that anything is declared for. */
 static void
 check_drop(Oid relid)
 {
@@ -37,16 +37,19 @@ check_drop(Oid relid)
 					   " (SELECT 'aggregate ' || pg_catalog.quote_ident(category) FROM evstore._aggregate"
 					   " WHERE event_table::oid = $1 UNION ALL"
 					   " SELECT 'command ' || pg_catalog.quote_ident(name) || ' of ' || pg_catalog.quote_ident(category)"
-					   " FROM evstore._command WHERE event_table::oid = $1) declared (what)",
+					   " FROM evstore._command WHERE event_table::oid = $1 UNION ALL"
+					   " SELECT pg_catalog.format('version %s of event type %I', schema_version, type)"
+					   " FROM evstore._event_type WHERE event_table::oid = $1 UNION ALL"
+					   " SELECT pg_catalog.format('the upcaster from version %s of event type %I', from_version, type)"
+					   " FROM evstore._upcaster WHERE event_table::oid = $1) declared (what)",
 					   lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	names = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop event table \"%s\" because aggregates or commands are declared for it",
-						get_rel_name(relid)),
+				 errmsg("cannot drop event table \"%s\" because of what is declared for it", get_rel_name(relid)),
 				 errdetail("Declared: %s.", TextDatumGetCString(names)),
-				 errhint("Drop them with evstore.drop_aggregate() and evstore.drop_command() first.")));
+				 errhint("Drop it with evstore.drop_aggregate(), drop_command(), drop_event_type() and drop_upcaster() first.")));
 	SPI_finish();
 }
 

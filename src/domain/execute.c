@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "store/append.h"
+#include "store/plan.h"
 #include "store/retry.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -134,16 +135,16 @@ find_event(const Execution *execution, const pg_uuid_t *id, EvsEvent *event, Evs
 	bool		found;
 
 	SPI_connect();
-	plan = evs_table_plan(execution->table, "SELECT stream, version, \"position\", type, data, metadata, id, tags FROM %s"
-						  " WHERE id OPERATOR(pg_catalog.=) $1", lengthof(types), types, 0);
+	plan = evs_plan_prepare(execution->table, "SELECT stream, version, \"position\", type, data, metadata, id, tags, schema_version"
+						  " FROM %s WHERE id OPERATOR(pg_catalog.=) $1", lengthof(types), types, 0);
 	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for the events of a command");
-	evs_table_check_plan(execution->table, plan);
+	evs_plan_check(execution->table, plan);
 	found = SPI_processed > 0;
 	if (found)
 	{
-		Datum		columns[8];
-		bool		nulls[8];
+		Datum		columns[9];
+		bool		nulls[9];
 
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, columns, nulls);
 		if (nulls[0] || !same_text(DatumGetTextPP(columns[0]), execution->stream))
@@ -156,6 +157,7 @@ find_event(const Execution *execution, const pg_uuid_t *id, EvsEvent *event, Evs
 		event->metadata = nulls[5] ? NULL : DatumGetJsonbPCopy(columns[5]);
 		event->id = memcpy(palloc(UUID_LEN), DatumGetUUIDP(columns[6]), UUID_LEN);
 		event->tags = nulls[7] ? NULL : DatumGetArrayTypePCopy(columns[7]);
+		event->schema_version = DatumGetInt32(columns[8]);
 	}
 	SPI_finish();
 	return found;
@@ -304,9 +306,9 @@ events_array(const EvsEvent *events, int count)
 		const EvsEvent *event = &events[i];
 		Datum		values[] = {
 			PointerGetDatum(event->type), PointerGetDatum(event->data), PointerGetDatum(event->metadata),
-			PointerGetDatum(event->id), PointerGetDatum(event->tags),
+			PointerGetDatum(event->id), PointerGetDatum(event->tags), Int32GetDatum(event->schema_version),
 		};
-		bool		nulls[] = {false, false, event->metadata == NULL, event->id == NULL, event->tags == NULL};
+		bool		nulls[] = {false, false, event->metadata == NULL, event->id == NULL, event->tags == NULL, false};
 
 		rows[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 	}

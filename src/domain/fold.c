@@ -19,11 +19,11 @@
 #include "evstore.h"
 
 #include "access/htup_details.h"
+#include "base/call.h"
 #include "base/called.h"
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
-#include "domain/call.h"
 #include "domain/definition.h"
 #include "domain/fold.h"
 #include "executor/executor.h"
@@ -99,8 +99,9 @@ apply_event(Fold *fold, TupleTableSlot *slot)
 	if (!(evs_call_is_strict(fold->call) && fold->state.isnull))
 	{
 		Datum		before = fold->state.value;
+		NullableDatum arguments[] = {{before, fold->state.isnull}, {make_event(fold, slot), false}};
 
-		fold->state.value = evs_call_apply(fold->call, before, make_event(fold, slot), &fold->state.isnull);
+		fold->state.value = evs_call(fold->call, arguments, &fold->state.isnull);
 		/* A function may return the very state it was given. */
 		if (!fold->aggregate->state_by_value && !fold->state.isnull && fold->state.value == before)
 			fold->state.value = datumCopy(fold->state.value, false, fold->aggregate->state_length);
@@ -228,7 +229,7 @@ prepare_calls(Fold *fold)
 {
 	fold->contexts[0] = AllocSetContextCreate(CurrentMemoryContext, "evstore state", ALLOCSET_DEFAULT_SIZES);
 	fold->contexts[1] = AllocSetContextCreate(CurrentMemoryContext, "evstore state", ALLOCSET_DEFAULT_SIZES);
-	fold->call = evs_call_begin(fold->aggregate);
+	fold->call = evs_call_begin(fold->aggregate->apply);
 }
 
 /* Refuse to fold where the owner may not call what folds. */

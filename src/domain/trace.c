@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "store/plan.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 
@@ -61,10 +62,10 @@ evs_trace(PG_FUNCTION_ARGS)
 	SPI_connect();
 	/* Still the caller, with nothing on the path that could take a name. */
 	evs_owner_begin(&frame, GetUserId(), NULL);
-	plan = evs_table_plan(table, trace_sql, lengthof(types), types, 0);
+	plan = evs_plan_prepare(table, trace_sql, lengthof(types), types, 0);
 	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not trace events of %s", table->name);
-	evs_table_check_plan(table, plan);
+	evs_plan_check(table, plan);
 	evs_owner_end(&frame);
 	SPI_finish();
 	evs_table_close(rel);

@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "project/aggregate.h"
 #include "project/query.h"
+#include "project/source.h"
 #include "project/view.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -114,10 +115,24 @@ create_query_view(const EvsProjection *projection, const char *select)
 void
 evs_view_create(const EvsProjection *projection, const char *select)
 {
+	List	   *event_tables = projection->event_tables ? projection->event_tables :
+		list_make1_oid(projection->event_table);
+	ListCell   *cell;
+
 	if (projection->kind == EVS_QUERY)
 		create_query_view(projection, select);
 	else
 		create_handler_view(projection, select);
+	/* It was declared over the event tables themselves. */
+	foreach(cell, event_tables)
+	{
+		Oid			source;
+
+		evs_source_lock(lfirst_oid(cell), false);
+		source = evs_source_find(lfirst_oid(cell));
+		if (OidIsValid(source))
+			evs_source_redirect(lfirst_oid(cell), source);
+	}
 }
 
 /*

@@ -9,7 +9,8 @@
  *	   writing what we must know, let go of everything, wait, and look again.
  *	3. A retry of what is stored ends here, with the answer of the first time
  *	   (retry.c).
- *	4. Check the expected versions, and the condition (condition.c).
+ *	4. Check the expected versions, the condition (condition.c), and the data of
+ *	   the events (conform.c).
  *	5. Take the positions: after the versions are known, so that within a stream
  *	   version order is position order (position.c, invariant 5).
  *	6. Insert (insert.c).
@@ -31,6 +32,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "store/append.h"
+#include "store/conform.h"
 #include "store/insert.h"
 #include "store/position.h"
 #include "store/retry.h"
@@ -292,6 +294,22 @@ any_conflict(EvsAppend *appends, int count)
 	return any;
 }
 
+/*
+ * Refuse events whose data are not what their types say, and give each its
+ * schema version. A retry need not be such: it was, when it was stored.
+ */
+static void
+conform_all(const EvsShapes *shapes, EvsAppend *appends, int count)
+{
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < appends[i].count; j++)
+		{
+			EvsEvent   *event = &appends[i].events[j];
+
+			event->schema_version = evs_conform(shapes, event->type, event->schema_version, event->data);
+		}
+}
+
 /* Append to an event table, all or nothing, and tell each append where its events went. */
 void
 evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *condition)
@@ -313,6 +331,7 @@ evs_append(Oid relid, EvsAppend *appends, int count, const EvsCondition *conditi
 	{
 		if (condition)
 			evs_condition_check(condition, table, rel);
+		conform_all(table->shapes, appends, count);
 		insert_all(table, writer, appends, count);
 		evs_stripes_keep_used(&stripes);
 	}
@@ -346,7 +365,7 @@ evs_append_result(const EvsAppend *append)
 /* Arguments of the forms that append one event. */
 enum
 {
-	ARG_STREAM, ARG_TYPE, ARG_DATA, ARG_METADATA, ARG_EXPECTED, ARG_ID, ARG_TAGS, ARG_TABLE
+	ARG_STREAM, ARG_TYPE, ARG_DATA, ARG_METADATA, ARG_EXPECTED, ARG_ID, ARG_TAGS, ARG_TABLE, ARG_SCHEMA_VERSION
 };
 
 /* Append one event whose data and metadata have been read already. */
@@ -364,6 +383,8 @@ append_one(FunctionCallInfo fcinfo, Jsonb *data, Jsonb *metadata)
 	event.metadata = metadata;
 	event.id = PG_ARGISNULL(ARG_ID) ? NULL : PG_GETARG_UUID_P(ARG_ID);
 	event.tags = PG_ARGISNULL(ARG_TAGS) ? NULL : PG_GETARG_ARRAYTYPE_P(ARG_TAGS);
+	event.schema_version = PG_ARGISNULL(ARG_SCHEMA_VERSION) ? 0 :
+		evs_event_check_schema_version(PG_GETARG_INT32(ARG_SCHEMA_VERSION));
 	evs_event_check(&event);
 	append.events = &event;
 	append.count = 1;

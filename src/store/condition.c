@@ -26,6 +26,7 @@
 #include "nodes/parsenodes.h"
 #include "store/append.h"
 #include "store/condition.h"
+#include "store/plan.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -60,15 +61,15 @@ last_match(const EvsCondition *condition, EvsTable *table)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT pg_catalog.count(*), pg_catalog.max(\"position\") FROM %s"
 						   " WHERE \"position\" OPERATOR(pg_catalog.>) $1");
-	evs_criteria_sql(&condition->criteria, &sql, 2, types, values);
+	evs_criteria_sql(&condition->criteria, &sql, "", 2, types, values);
 
 	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	plan = evs_table_plan(table, sql.data, count, types, CURSOR_OPT_CUSTOM_PLAN);
+	plan = evs_plan_prepare(table, sql.data, count, types, CURSOR_OPT_CUSTOM_PLAN);
 	if (SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(), InvalidSnapshot,
 							 false, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not check a condition over %s", table->name);
-	evs_table_check_plan(table, plan);
+	evs_plan_check(table, plan);
 	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
 	return isnull ? 0 : DatumGetInt64(last);
 }

@@ -327,7 +327,7 @@ read_row(Copy *copy)
 	/* There are no defaults to compute, and so no need of a context for it. */
 	if (!NextCopyFrom(copy->source, NULL, slot->tts_values, slot->tts_isnull))
 		return false;
-	evs_row_check(slot->tts_values, slot->tts_isnull);
+	evs_row_check(copy->table, slot->tts_values, slot->tts_isnull);
 	copy->rows[copy->row_count++].line = copy->source->cur_lineno;
 	return true;
 }

@@ -144,11 +144,12 @@ evs_criteria_parameter_count(const EvsCriteria *criteria)
 }
 
 /*
- * Add the criteria to the WHERE clause of a statement over an event table; the
- * parameters, from $first on, are put into the two arrays.
+ * Add the criteria to the WHERE clause of a statement over an event table, or
+ * over a view of it whose columns have a prefix; the parameters, from $first on,
+ * are put into the two arrays.
  */
 void
-evs_criteria_sql(const EvsCriteria *criteria, StringInfo sql, int first, Oid *types, Datum *values)
+evs_criteria_sql(const EvsCriteria *criteria, StringInfo sql, const char *prefix, int first, Oid *types, Datum *values)
 {
 	int			number = first;
 
@@ -161,13 +162,13 @@ evs_criteria_sql(const EvsCriteria *criteria, StringInfo sql, int first, Oid *ty
 		{
 			types[number - 1] = TEXTARRAYOID;
 			values[number - 1] = PointerGetDatum(item->types);
-			appendStringInfo(sql, "type OPERATOR(pg_catalog.=) ANY ($%d)", number++);
+			appendStringInfo(sql, "%stype OPERATOR(pg_catalog.=) ANY ($%d)", prefix, number++);
 		}
 		if (item->tags)
 		{
 			types[number - 1] = TEXTARRAYOID;
 			values[number - 1] = PointerGetDatum(item->tags);
-			appendStringInfo(sql, "%stags OPERATOR(pg_catalog.@>) $%d", item->types ? " AND " : "", number++);
+			appendStringInfo(sql, "%s%stags OPERATOR(pg_catalog.@>) $%d", item->types ? " AND " : "", prefix, number++);
 		}
 	}
 	if (criteria->count > 0)

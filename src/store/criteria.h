@@ -27,7 +27,7 @@ typedef struct EvsCriteria
 extern void evs_criteria_from_json(Jsonb *json, EvsCriteria *criteria);
 extern void evs_criteria_want_stripes(const EvsCriteria *criteria, EvsStripes *stripes);
 extern int	evs_criteria_parameter_count(const EvsCriteria *criteria);
-extern void evs_criteria_sql(const EvsCriteria *criteria, StringInfo sql, int first,
+extern void evs_criteria_sql(const EvsCriteria *criteria, StringInfo sql, const char *prefix, int first,
 							 Oid *types, Datum *values);
 
 #endif							/* EVSTORE_CRITERIA_H */

@@ -12,6 +12,7 @@
 #include "funcapi.h"
 #include "store/event.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
@@ -23,10 +24,11 @@ enum
 	NEW_EVENT_METADATA,
 	NEW_EVENT_ID,
 	NEW_EVENT_TAGS,
+	NEW_EVENT_SCHEMA_VERSION,
 	NEW_EVENT_COUNT
 };
 
-static const char *const new_event_keys[NEW_EVENT_COUNT] = {"type", "data", "metadata", "id", "tags"};
+static const char *const new_event_keys[NEW_EVENT_COUNT] = {"type", "data", "metadata", "id", "tags", "schema_version"};
 
 /* An index entry has room for the name of a stream, or for a tag, this long. */
 #define LONGEST_NAME 2048
@@ -91,6 +93,18 @@ evs_event_check_tags(ArrayType *tags)
 		check_indexed_name(nulls[i] ? NULL : DatumGetTextPP(elements[i]), "tag");
 }
 
+/* Refuse what no version of a type's shape can be. */
+int
+evs_event_check_schema_version(int version)
+{
+	if (version < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schema version %d is not valid", version),
+				 errhint("Schema versions count from 1. Leave it out for the one that is current for the type.")));
+	return version;
+}
+
 /* Refuse an event that lacks what every event has. */
 void
 evs_event_check(const EvsEvent *event)
@@ -124,6 +138,8 @@ event_from_composite(Datum composite, TupleDesc desc, EvsEvent *event)
 	event->metadata = nulls[NEW_EVENT_METADATA] ? NULL : DatumGetJsonbP(values[NEW_EVENT_METADATA]);
 	event->id = nulls[NEW_EVENT_ID] ? NULL : DatumGetUUIDP(values[NEW_EVENT_ID]);
 	event->tags = nulls[NEW_EVENT_TAGS] ? NULL : DatumGetArrayTypeP(values[NEW_EVENT_TAGS]);
+	event->schema_version = nulls[NEW_EVENT_SCHEMA_VERSION] ? 0 :
+		evs_event_check_schema_version(DatumGetInt32(values[NEW_EVENT_SCHEMA_VERSION]));
 }
 
 /* Says, in an error about one event of an array, which one it is. */
@@ -184,7 +200,7 @@ json_error(int number, const char *complaint, const char *key)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg(complaint, key),
 			 errdetail("Event %d of the array.", number),
-			 errhint("An event is an object with the keys \"type\", \"data\", \"metadata\", \"id\" and \"tags\", the first two required.")));
+			 errhint("An event is an object with the keys \"type\", \"data\", \"metadata\", \"id\", \"tags\" and \"schema_version\", the first two required.")));
 }
 
 /* An array of strings as text[], NULL if it is something else. */
@@ -244,6 +260,10 @@ attribute_from_json(int attribute, JsonbValue *value, int number)
 			return DirectFunctionCall1(uuid_in, CStringGetDatum(string));
 		case NEW_EVENT_TAGS:
 			return tags_from_json(value, number);
+		case NEW_EVENT_SCHEMA_VERSION:
+			if (value->type != jbvNumeric)
+				json_error(number, "\"%s\" must be a number", new_event_keys[attribute]);
+			return DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric));
 		default:
 			return JsonbPGetDatum(JsonbValueToJsonb(value));
 	}
@@ -257,7 +277,7 @@ composite_from_json(JsonbContainer *object, TupleDesc desc, int number)
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	Datum		values[NEW_EVENT_COUNT] = {0};
-	bool		nulls[NEW_EVENT_COUNT] = {true, true, true, true, true};
+	bool		nulls[NEW_EVENT_COUNT] = {true, true, true, true, true, true};
 
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{

@@ -17,12 +17,14 @@ typedef struct EvsEvent
 	Jsonb	   *metadata;
 	pg_uuid_t  *id;
 	ArrayType  *tags;
+	int			schema_version; /* of its data; 0, before it is appended: the one that is current for the type */
 } EvsEvent;
 
 extern void evs_event_check(const EvsEvent *event);
 extern void evs_event_check_type(const text *type);
 extern void evs_event_check_stream(const text *stream);
 extern void evs_event_check_tags(ArrayType *tags);
+extern int	evs_event_check_schema_version(int version);
 extern ArrayType *evs_strings_from_json(const JsonbValue *value);
 extern EvsEvent *evs_events_from_array(ArrayType *array, int *count);
 

@@ -29,6 +29,7 @@
 #include "store/cause.h"
 #include "store/fire.h"
 #include "store/insert.h"
+#include "store/plan.h"
 #include "store/stream.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -297,7 +298,7 @@ fill_row(const EvsPlace *place, const EvsEvent *event, int i, Datum *values, boo
 	SET(EVS_COLUMN_VERSION, Int64GetDatum(place->first_version + i));
 	nulls[EVS_COLUMN_VERSION - 1] = place->stream == NULL;
 	SET(EVS_COLUMN_RECORDED_AT, TimestampTzGetDatum(place->recorded_at));
-	SET(EVS_COLUMN_SCHEMA_VERSION, Int32GetDatum(EVS_FIRST_SCHEMA_VERSION));
+	SET(EVS_COLUMN_SCHEMA_VERSION, Int32GetDatum(event->schema_version));
 	SET(EVS_COLUMN_TYPE, PointerGetDatum(event->type));
 	SET(EVS_COLUMN_DATA, PointerGetDatum(event->data));
 	SET_IF(EVS_COLUMN_STREAM, place->stream);
@@ -414,7 +415,7 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 	claim->outer = claims;
 
 	SPI_connect();
-	plan = evs_table_plan(writer->table,
+	plan = evs_plan_prepare(writer->table,
 						  "INSERT INTO %s (\"position\", version, recorded_at, schema_version, id,"
 						  " stream, type, data, metadata, tags)"
 						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -444,7 +445,7 @@ insert_through_spi(EvsWriter *writer, const EvsPlace *place, const EvsEvent *eve
 					 errmsg("an event of table %s was not inserted", writer->table->name),
 					 errdetail("A trigger or rule of the table kept it out.")));
 	}
-	evs_table_check_plan(writer->table, plan);
+	evs_plan_check(writer->table, plan);
 	SPI_finish();
 	pfree(claim);
 }

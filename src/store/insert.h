@@ -23,9 +23,6 @@ typedef struct EvsPlace
 /* So many events go to the heap in one go, and into one WAL record a page. */
 #define EVS_INSERT_BATCH 64
 
-/* Shape of events that were written before event types had versions. */
-#define EVS_FIRST_SCHEMA_VERSION 1
-
 extern const EvsXactSubscriber evs_insert_xact;
 
 extern bool evs_insert_is_direct(const EvsTable *table);

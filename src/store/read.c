@@ -3,6 +3,10 @@
  *		Reading events: plain SELECTs over the table, run with the caller's
  *		rights, whose rows go straight into the function's result.
  *
+ * Old events are shown in the newest shape of their type (upcast.c), unless
+ * evstore.raw is on. Criteria are about events as they were written, whichever
+ * are shown: that is what a condition holds against (condition.c).
+ *
  * The statements name their operators by schema: whatever stands on the
  * caller's search_path, they mean PostgreSQL's own.
  *
@@ -12,6 +16,7 @@
 #include "evstore.h"
 
 #include "access/xact.h"
+#include "base/settings.h"
 #include "base/shmem.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -22,6 +27,7 @@
 #include "nodes/parsenodes.h"
 #include "store/criteria.h"
 #include "store/event.h"
+#include "store/plan.h"
 #include "store/position.h"
 #include "store/read.h"
 #include "store/table.h"
@@ -66,11 +72,12 @@ read_in_index_order(void)
 }
 
 /*
- * Run a table's statement, give its rows to a receiver, and return their number.
- * Where there is one right plan, it is made for all parameters.
+ * Run a statement over the events of a table, as they are now or as they were
+ * written, give its rows to a receiver, and return their number. Where there is
+ * one right plan, it is made for all parameters.
  */
 static uint64
-read_rows(DestReceiver *receiver, EvsTable *table, const char *sql, bool one_plan,
+read_rows(DestReceiver *receiver, EvsTable *table, bool raw, const char *sql, bool one_plan,
 		  int count, Oid *types, Datum *values, bool *nulls)
 {
 	SPIExecuteOptions options = {0};
@@ -85,17 +92,17 @@ read_rows(DestReceiver *receiver, EvsTable *table, const char *sql, bool one_pla
 	options.params = make_params(count, types, values, nulls);
 	options.dest = receiver;
 	/* Not read-only: each call takes a snapshot of its own (see read_events). */
-	plan = evs_table_plan(table, sql, count, types, plans);
+	plan = evs_plan_prepare_over(table, raw ? table->name : evs_table_events(table), sql, count, types, plans);
 	if (SPI_execute_plan_extended(plan, &options) != SPI_OK_SELECT)
 		elog(ERROR, "could not read events of %s", table->name);
-	evs_table_check_plan(table, plan);
+	evs_plan_check(table, plan);
 	rows = SPI_processed;
 	SPI_finish();
 	AtEOXact_GUC(true, guc_level);
 	return rows;
 }
 
-/* The same; the rows become the result of the calling function. */
+/* The same, as the session wants to see events; the rows become the result of the calling function. */
 static uint64
 return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_plan,
 			int count, Oid *types, Datum *values, bool *nulls)
@@ -107,7 +114,7 @@ return_rows(FunctionCallInfo fcinfo, EvsTable *table, const char *sql, bool one_
 	SetTuplestoreDestReceiverParams(receiver, result->setResult,
 									result->econtext->ecxt_per_query_memory,
 									false, NULL, NULL);
-	rows = read_rows(receiver, table, sql, one_plan, count, types, values, nulls);
+	rows = read_rows(receiver, table, evs_raw, sql, one_plan, count, types, values, nulls);
 	receiver->rDestroy(receiver);
 	return rows;
 }
@@ -133,8 +140,18 @@ evs_read_stream_into(DestReceiver *receiver, EvsTable *table, const text *stream
 		{OF_STREAM IN_ORDER, OF_STREAM UP_TO IN_ORDER}, {OF_STREAM AFTER IN_ORDER, OF_STREAM AFTER UP_TO IN_ORDER}
 	};
 
-	return read_rows(receiver, table, statements[after > 0][to < PG_INT64_MAX], true,
+	return read_rows(receiver, table, false, statements[after > 0][to < PG_INT64_MAX], true,
 					 lengthof(types), types, values, nulls);
+}
+
+#define BACKWARDS \
+	OF_STREAM " AND version OPERATOR(pg_catalog.<=) coalesce($2, 9223372036854775807) ORDER BY version DESC"
+
+/* Does this session see the events of a table as they were written? */
+static bool
+shows_written(const EvsTable *table)
+{
+	return evs_raw || evs_table_events(table) == table->name;
 }
 
 /* Refuse a negative count or version; NULL is "no limit". */
@@ -173,10 +190,8 @@ evs_read_stream(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	table = evs_table_open(evs_table_argument(fcinfo, 4), AccessShareLock, &rel);
 	if (backwards)
-		return_rows(fcinfo, table,
-					"SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
-					" AND version OPERATOR(pg_catalog.<=) coalesce($2, 9223372036854775807)"
-					" ORDER BY version DESC LIMIT $3", true, 3, types, values, nulls);
+		return_rows(fcinfo, table, shows_written(table) ? BACKWARDS " LIMIT $3" : BACKWARDS ", piece DESC LIMIT $3",
+					true, 3, types, values, nulls);
 	else
 		return_rows(fcinfo, table,
 					"SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
@@ -285,15 +300,14 @@ evs_read_by(PG_FUNCTION_ARGS)
 	values[0] = after_argument(fcinfo, 1, "after");
 	values[2] = PG_GETARG_DATUM(2);
 	nulls[2] = PG_ARGISNULL(2);
+	InitMaterializedSRF(fcinfo, 0);
+	table = evs_table_open(evs_table_argument(fcinfo, 3), AccessShareLock, &rel);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT " EVENT_COLUMNS " FROM %s"
 						   " WHERE \"position\" OPERATOR(pg_catalog.>) $1"
 						   " AND \"position\" OPERATOR(pg_catalog.<=) $2");
-	evs_criteria_sql(&criteria, &sql, 4, types, values);
+	evs_criteria_sql(&criteria, &sql, shows_written(table) ? "" : "written_", 4, types, values);
 	appendStringInfoString(&sql, " ORDER BY \"position\" LIMIT $3");
-
-	InitMaterializedSRF(fcinfo, 0);
-	table = evs_table_open(evs_table_argument(fcinfo, 3), AccessShareLock, &rel);
 	safe = evs_position_safe();
 	values[1] = Int64GetDatum(safe);
 	/* Which index serves depends on the tags and on how far back "after" lies. */
@@ -328,11 +342,11 @@ evs_stream_version(PG_FUNCTION_ARGS)
 	values[0] = PG_GETARG_DATUM(0);
 	table = evs_table_open(evs_table_argument(fcinfo, 1), AccessShareLock, &rel);
 	SPI_connect();
-	plan = evs_table_plan(table, "SELECT coalesce(pg_catalog.max(version), 0) FROM %s"
+	plan = evs_plan_prepare(table, "SELECT coalesce(pg_catalog.max(version), 0) FROM %s"
 						  " WHERE stream OPERATOR(pg_catalog.=) $1", 1, types, 0);
 	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read a stream's version");
-	evs_table_check_plan(table, plan);
+	evs_plan_check(table, plan);
 	version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	SPI_finish();
 	evs_table_close(rel);

@@ -10,7 +10,7 @@
 
 #include "store/append.h"
 #include "store/cause.h"
-#include "store/insert.h"
+#include "store/conform.h"
 #include "store/row.h"
 #include "store/table.h"
 #include "utils/array.h"
@@ -51,9 +51,22 @@ evs_row_check_payload(const Datum *values, const bool *nulls)
 				 errhint("An event without data has the data {}.")));
 }
 
-/* Refuse a row that cannot be a new event, as far as the row alone tells. */
+/* Refuse a row whose data are not what its type says, and give it a schema version if it brings none. */
+static void
+conform(const EvsShapes *shapes, Datum *values, bool *nulls)
+{
+	Datum	   *version = &values[EVS_COLUMN_SCHEMA_VERSION - 1];
+	bool	   *has_none = &nulls[EVS_COLUMN_SCHEMA_VERSION - 1];
+
+	*version = Int32GetDatum(evs_conform(shapes, text_column(values, nulls, EVS_COLUMN_TYPE),
+										 *has_none ? 0 : evs_event_check_schema_version(DatumGetInt32(*version)),
+										 DatumGetJsonbP(values[EVS_COLUMN_DATA - 1])));
+	*has_none = false;
+}
+
+/* Refuse a row that cannot be a new event, as far as the row and what is declared of its type tell. */
 void
-evs_row_check(const Datum *values, const bool *nulls)
+evs_row_check(const EvsTable *table, Datum *values, bool *nulls)
 {
 	if (!nulls[EVS_COLUMN_RECORDED_AT - 1])
 		ereport(ERROR,
@@ -62,6 +75,7 @@ evs_row_check(const Datum *values, const bool *nulls)
 				 errhint("Leave the column out of the INSERT or COPY. Only an event that is restored has its time, and its position.")));
 	evs_event_check_stream(text_column(values, nulls, EVS_COLUMN_STREAM));
 	evs_row_check_payload(values, nulls);
+	conform(table->shapes, values, nulls);
 }
 
 /* Add the stripes of a row's type and tags. */
@@ -91,7 +105,7 @@ evs_row_follow(Datum *values, bool *nulls, EvsVersion last)
 	return last + 1;
 }
 
-/* Give a row its position and time, why it is appended, and a schema version if it brings none. */
+/* Give a row its position and time, and why it is appended. */
 void
 evs_row_place(Datum *values, bool *nulls, EvsPosition position, TimestampTz recorded_at)
 {
@@ -99,11 +113,6 @@ evs_row_place(Datum *values, bool *nulls, EvsPosition position, TimestampTz reco
 	nulls[EVS_COLUMN_POSITION - 1] = false;
 	values[EVS_COLUMN_RECORDED_AT - 1] = TimestampTzGetDatum(recorded_at);
 	nulls[EVS_COLUMN_RECORDED_AT - 1] = false;
-	if (nulls[EVS_COLUMN_SCHEMA_VERSION - 1])
-	{
-		values[EVS_COLUMN_SCHEMA_VERSION - 1] = Int32GetDatum(EVS_FIRST_SCHEMA_VERSION);
-		nulls[EVS_COLUMN_SCHEMA_VERSION - 1] = false;
-	}
 	if (evs_cause_is_known())
 	{
 		Jsonb	   *metadata = evs_cause_mark(nulls[EVS_COLUMN_METADATA - 1] ? NULL :

@@ -28,13 +28,13 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "store/plan.h"
 #include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/plancache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
@@ -50,17 +50,6 @@ static HTAB *tables = NULL;
 
 static int	open_count = 0;		/* event tables open up the call stack */
 static EvsTable *retired = NULL;	/* stale, and maybe still in use there */
-
-/* A statement over a table, kept prepared. */
-typedef struct TablePlan
-{
-	char	   *sql;
-	SPIPlanPtr	plan;
-} TablePlan;
-
-/* Conditions come in any shape and length: so many are kept a table, and none that is longer. */
-#define MOST_SHAPES		32
-#define LONGEST_SHAPE	4096
 
 /* What each column must be. */
 static const struct
@@ -410,11 +399,9 @@ free_retired(void)
 	while (retired)
 	{
 		EvsTable   *table = retired;
-		ListCell   *cell;
 
 		retired = table->next_retired;
-		foreach(cell, table->plans)
-			SPI_freeplan(((TablePlan *) lfirst(cell))->plan);
+		evs_plan_free_all(table);
 		MemoryContextDelete(table->context);
 	}
 }
@@ -449,9 +436,17 @@ learn(Relation rel)
 	caller = MemoryContextSwitchTo(context);
 	table->probe = MakeSingleTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)),
 											&TTSOpsBufferHeapTuple);
+	table->shapes = evs_shapes_load(table->relid);
 	MemoryContextSwitchTo(caller);
 	MemoryContextSetParent(context, TopMemoryContext);
 	return table;
+}
+
+/* What events are read from: the table, or the view that shows them in their newest shape. */
+const char *
+evs_table_events(const EvsTable *table)
+{
+	return table->shapes && table->shapes->source ? table->shapes->source : table->name;
 }
 
 /*
@@ -527,59 +522,3 @@ table_finished(bool committed)
 }
 
 const EvsXactSubscriber evs_table_xact = {.finished = table_finished};
-
-/*
- * A statement over a table, prepared at its first use; call inside SPI. "sql"
- * has %s in place of the table's name. One that is planned anew each time is
- * taken for one of many shapes.
- */
-SPIPlanPtr
-evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes, int cursor_options)
-{
-	bool		one_of_many = (cursor_options & CURSOR_OPT_CUSTOM_PLAN) != 0;
-	ListCell   *cell;
-	SPIPlanPtr	plan;
-
-	foreach(cell, table->plans)
-	{
-		TablePlan  *known = lfirst(cell);
-
-		if (strcmp(known->sql, sql) == 0)
-			return known->plan;
-	}
-
-	plan = SPI_prepare_cursor(psprintf(sql, table->name), nargs, argtypes, cursor_options);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare a statement over %s", table->name);
-	if (one_of_many && (table->shapes == MOST_SHAPES || strlen(sql) > LONGEST_SHAPE))
-		return plan;
-	if (SPI_keepplan(plan) == 0)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(table->context);
-		TablePlan  *known = palloc_object(TablePlan);
-
-		known->sql = pstrdup(sql);
-		known->plan = plan;
-		table->plans = lappend(table->plans, known);
-		table->shapes += one_of_many;
-		MemoryContextSwitchTo(caller);
-	}
-	return plan;
-}
-
-/*
- * Refuse to go on with what a statement did that was not over this table: it
- * names the table, and the name may have become another's meanwhile. To be
- * asked after the statement has run.
- */
-void
-evs_table_check_plan(const EvsTable *table, SPIPlanPtr plan)
-{
-	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
-
-	if (!list_member_oid(source->relationOids, table->relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("event table %s was renamed while it was used", table->name),
-				 errhint("Try again.")));
-}

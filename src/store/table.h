@@ -6,8 +6,9 @@
 #define EVSTORE_TABLE_H
 
 #include "base/xact.h"
-#include "executor/spi.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
+#include "store/shape.h"
 #include "utils/rel.h"
 
 /* Columns of an event table, by number: create_event_table() lays them out so. */
@@ -45,10 +46,11 @@ typedef struct EvsTable
 	Oid			version_index;	/* unique on (stream, version) */
 	Oid			id_index;		/* unique on id where there is one */
 	char	   *name;			/* qualified and quoted */
+	EvsShapes  *shapes;			/* event types and upcasters declared for it, or NULL */
 	TupleTableSlot *probe;		/* buffer slot for looking at single rows; empty between uses */
 	struct EvsWriter *writers[2];	/* kept state of inserting, through SPI and directly, or NULL */
-	List	   *plans;			/* of statements over it; private to table.c, as is the next */
-	int			shapes;			/* how many of them are conditions' and the like */
+	List	   *plans;			/* of statements over it; private to plan.c, as is the next */
+	int			variants;		/* how many of them are conditions' and the like */
 	MemoryContext context;		/* holds this struct and what it points to */
 	struct EvsTable *next_retired;
 } EvsTable;
@@ -61,10 +63,8 @@ extern EvsTable *evs_table_open(Oid relid, LOCKMODE lockmode, Relation *rel);
 extern void evs_table_close(Relation rel);
 extern EvsTable *evs_table_enter(Relation rel);
 extern void evs_table_leave(void);
-extern SPIPlanPtr evs_table_plan(EvsTable *table, const char *sql, int nargs, Oid *argtypes,
-								 int cursor_options);
-extern void evs_table_check_plan(const EvsTable *table, SPIPlanPtr plan);
 extern AttrNumber evs_table_index_column(Relation index);
+extern const char *evs_table_events(const EvsTable *table);
 extern bool evs_table_needs_not_null(AttrNumber column);
 extern bool evs_table_is_event_table(Oid relid);
 extern bool evs_table_is_guarded(Oid relid);

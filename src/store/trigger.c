@@ -88,7 +88,7 @@ insert_row(Relation rel, EvsTable *table, HeapTuple row)
 		restore(rel, table, values, nulls);
 		return row;
 	}
-	evs_row_check(values, nulls);
+	evs_row_check(table, values, nulls);
 	evs_row_follow(values, nulls, lock_and_look(rel, table, values, nulls));
 	evs_row_place(values, nulls, evs_position_allocate(1), GetCurrentTimestamp());
 	return heap_form_tuple(desc, values, nulls);

@@ -57,9 +57,9 @@ SELECT version, id, tags, metadata FROM events WHERE stream = 'order-3' ORDER BY
 -- Many events, in the array's order, with consecutive positions.
 SELECT version AS order4_version, position - 3 AS order4_before
 FROM evstore.append('order-4', ARRAY[
-	('OrderPlaced', '{"total": 40}', '{"user": "bob"}', '00000000-0000-0000-0000-000000000004', '{a,b}')::evstore.new_event,
-	('OrderPaid', '{"by": "card"}', NULL, NULL, NULL)::evstore.new_event,
-	('OrderShipped', '[]', NULL, NULL, '{}')::evstore.new_event]) \gset
+	('OrderPlaced', '{"total": 40}', '{"user": "bob"}', '00000000-0000-0000-0000-000000000004', '{a,b}', NULL)::evstore.new_event,
+	('OrderPaid', '{"by": "card"}', NULL, NULL, NULL, NULL)::evstore.new_event,
+	('OrderShipped', '[]', NULL, NULL, '{}', NULL)::evstore.new_event]) \gset
 SELECT position - :order4_before AS nth, version, type, data, metadata, id, tags, schema_version
 FROM events WHERE stream = 'order-4' ORDER BY position;
 SELECT :order4_version AS answered_version;
@@ -68,7 +68,7 @@ SELECT :order4_version AS answered_version;
 -- of positions that is reserved at a time.
 SELECT version AS bulk_version, position AS bulk_position
 FROM evstore.append('bulk-1', (
-	SELECT array_agg(('Numbered', to_jsonb(n), NULL, NULL, NULL)::evstore.new_event ORDER BY n)
+	SELECT array_agg(('Numbered', to_jsonb(n), NULL, NULL, NULL, NULL)::evstore.new_event ORDER BY n)
 	FROM generate_series(1, 5000) n)) \gset
 SELECT :bulk_version AS answered_version, count(*), min(version), max(version),
 	max(position) - min(position) + 1 AS positions,
@@ -210,7 +210,7 @@ SELECT string_agg(md5(n::text), '') AS noise FROM generate_series(1, 32768) n \g
 SELECT version FROM evstore.append('large-1', 'Large', to_jsonb(:'noise'::text), to_jsonb(:'noise'::text));
 SELECT version FROM evstore.append('large-1', 'Large', '"' || :'noise' || '"');
 SELECT version FROM evstore.append('large-1', (
-	SELECT array_agg(('Large', to_jsonb(:'noise' || n), NULL, NULL, NULL)::evstore.new_event ORDER BY n)
+	SELECT array_agg(('Large', to_jsonb(:'noise' || n), NULL, NULL, NULL, NULL)::evstore.new_event ORDER BY n)
 	FROM generate_series(1, 3) n));
 SELECT version, length(data::text) AS length, data = to_jsonb(:'noise'::text) AS same, metadata = data AS metadata_same
 FROM events WHERE stream = 'large-1' ORDER BY version;

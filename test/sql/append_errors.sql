@@ -66,19 +66,19 @@ SELECT version FROM evstore.append('order-1', evstore.events('[]'));
 \echo :SQLSTATE
 SELECT version FROM evstore.append('order-1', ARRAY[NULL]::evstore.new_event[]);
 \echo :SQLSTATE
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), NULL]::evstore.new_event[]);
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), NULL]::evstore.new_event[]);
 \echo :SQLSTATE
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), (NULL, '{}', NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), (NULL, '{}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
 \echo :SQLSTATE
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), ('', '{}', NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), ('', '{}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
 \echo :SQLSTATE
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), ('OrderShipped', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), ('OrderShipped', NULL, NULL, NULL, NULL, NULL)]::evstore.new_event[]);
 \echo :SQLSTATE
 -- the context tells which event it is
 \set SHOW_CONTEXT errors
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), ('', '{}', NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), ('', '{}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
 \set SHOW_CONTEXT never
-SELECT version FROM evstore.append('order-1', ARRAY[[('OrderPaid', '{}', NULL, NULL, NULL)], [('OrderShipped', '{}', NULL, NULL, NULL)]]::evstore.new_event[]);
+SELECT version FROM evstore.append('order-1', ARRAY[[('OrderPaid', '{}', NULL, NULL, NULL, NULL)], [('OrderShipped', '{}', NULL, NULL, NULL, NULL)]]::evstore.new_event[]);
 \echo :SQLSTATE
 
 -- expected_version
@@ -143,7 +143,7 @@ ROLLBACK;
 BEGIN;
 SELECT version FROM evstore.append('undone-1', 'OrderPlaced', '{}');
 SAVEPOINT s;
-SELECT version FROM evstore.append('undone-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), NULL]::evstore.new_event[]);
+SELECT version FROM evstore.append('undone-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), NULL]::evstore.new_event[]);
 \echo :SQLSTATE
 ROLLBACK TO s;
 SELECT version FROM evstore.append('undone-1', 'OrderPaid', '{}', expected_version => 1);
@@ -154,8 +154,8 @@ ROLLBACK;
 SELECT version FROM evstore.append('order-9', 'OrderPlaced', '{}', id => '00000000-0000-0000-0000-000000000001');
 \echo :SQLSTATE
 SELECT version FROM evstore.append('order-9', ARRAY[
-	('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000009', NULL),
-	('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-000000000009', NULL)]::evstore.new_event[]);
+	('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000009', NULL, NULL),
+	('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-000000000009', NULL, NULL)]::evstore.new_event[]);
 \echo :SQLSTATE
 
 -- Nothing at all was written.

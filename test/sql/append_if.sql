@@ -9,7 +9,7 @@ SELECT evstore.create_event_table();
 
 -- one event of a type, with tags
 CREATE FUNCTION one(type text, VARIADIC tags text[] DEFAULT NULL) RETURNS evstore.new_event[] LANGUAGE sql
-	AS $$ SELECT ARRAY[ROW(type, '{}', NULL, NULL, tags)::evstore.new_event] $$;
+	AS $$ SELECT ARRAY[ROW(type, '{}', NULL, NULL, tags, NULL)::evstore.new_event] $$;
 -- what becomes of an append under a query: "appended", or the error; nothing stays written
 CREATE FUNCTION outcome(query jsonb, after bigint DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

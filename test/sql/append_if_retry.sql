@@ -9,7 +9,7 @@ SELECT evstore.create_event_table();
 
 -- events T with the tag "seat", one for each id (0: without one)
 CREATE FUNCTION ev(VARIADIC ids integer[]) RETURNS evstore.new_event[] LANGUAGE sql AS $$
-	SELECT array_agg(ROW('T', '{}', NULL, CASE WHEN i > 0 THEN lpad(i::text, 32, '0')::uuid END, '{seat}')::evstore.new_event
+	SELECT array_agg(ROW('T', '{}', NULL, CASE WHEN i > 0 THEN lpad(i::text, 32, '0')::uuid END, '{seat}', NULL)::evstore.new_event
 		ORDER BY n)
 	FROM unnest(ids) WITH ORDINALITY u (i, n) $$;
 \set seat '\'{"items": [{"tags": ["seat"]}]}\''
@@ -55,14 +55,14 @@ SELECT * FROM evstore.append_if(ev(21, 21), :other);
 \echo :SQLSTATE
 
 -- What is compared: the type, and that there is no stream; not data and tags.
-SELECT * FROM evstore.append_if(ARRAY[ROW('U', '{}', NULL, lpad('1', 32, '0')::uuid, '{seat}')::evstore.new_event], :other);
+SELECT * FROM evstore.append_if(ARRAY[ROW('U', '{}', NULL, lpad('1', 32, '0')::uuid, '{seat}', NULL)::evstore.new_event], :other);
 \echo :SQLSTATE
 SELECT * FROM evstore.append_if(ev(1), :other, stream => 's-1');
 \echo :SQLSTATE
 SELECT * FROM evstore.append('s-1', ev(1));
 \echo :SQLSTATE
 SELECT version, position = :first AS same
-FROM evstore.append_if(ARRAY[ROW('T', '{"new": 1}', '{}', lpad('1', 32, '0')::uuid, NULL)::evstore.new_event], :seat);
+FROM evstore.append_if(ARRAY[ROW('T', '{"new": 1}', '{}', lpad('1', 32, '0')::uuid, NULL, NULL)::evstore.new_event], :seat);
 SELECT data, tags FROM events WHERE position = :first;
 
 -- With a stream.

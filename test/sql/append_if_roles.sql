@@ -11,7 +11,7 @@ SET search_path = regress_append_if_roles;
 \set VERBOSITY terse
 \set SHOW_CONTEXT never
 \set seat '\'{"items": [{"tags": ["seat"]}]}\''
-\set event '\'{"(T,{},,,{seat})"}\''
+\set event '\'{"(T,{},,,{seat},)"}\''
 
 SET ROLE regress_if_owner;
 SELECT evstore.create_event_table();
@@ -36,10 +36,10 @@ SELECT version FROM evstore.append_if(:event, :seat);
 SELECT current_user, count(*) FROM evstore.read_by(:seat);
 -- several streams need INSERT only
 SET ROLE regress_if_writer;
-SELECT stream, version FROM evstore.append_streams('{"(s-1,\"{\"\"(T,{},,,)\"\"}\",0)","(s-2,,0)"}');
+SELECT stream, version FROM evstore.append_streams('{"(s-1,\"{\"\"(T,{},,,,)\"\"}\",0)","(s-2,,0)"}');
 SELECT evstore.expect_version('s-1', 1);
 SET ROLE regress_if_reader;
-SELECT stream, version FROM evstore.append_streams('{"(s-1,\"{\"\"(T,{},,,)\"\"}\",1)"}');
+SELECT stream, version FROM evstore.append_streams('{"(s-1,\"{\"\"(T,{},,,,)\"\"}\",1)"}');
 \echo :SQLSTATE
 SELECT evstore.expect_version('s-1', 1);
 \echo :SQLSTATE
@@ -60,39 +60,39 @@ GRANT SELECT ON events TO regress_if_decider;
 CREATE POLICY readable ON events FOR SELECT USING (tags IS NULL OR NOT tags @> '{hidden}');
 CREATE POLICY writable ON events FOR INSERT WITH CHECK (type <> 'Forbidden');
 ALTER TABLE events ENABLE ROW LEVEL SECURITY;
-SELECT version FROM evstore.append_if('{"(T,{},,,\"{hidden,seat:2}\")"}', '{"items": [{"tags": ["seat:2"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,\"{hidden,seat:2}\",)"}', '{"items": [{"tags": ["seat:2"]}]}');
 SET ROLE regress_if_decider;
 SELECT count(*) FROM events WHERE tags @> '{seat:2}';
 SELECT count(*) FROM evstore.read_by('{"items": [{"tags": ["seat:2"]}]}');
-SELECT * FROM evstore.append_if('{"(T,{},,,{seat:2})"}', '{"items": [{"tags": ["seat:2"]}]}');
+SELECT * FROM evstore.append_if('{"(T,{},,,{seat:2},)"}', '{"items": [{"tags": ["seat:2"]}]}');
 \echo :SQLSTATE
 -- up to the position that was read under, hidden or not
 SELECT position IS NOT NULL AS appended
-FROM evstore.append_if('{"(T,{},,,{seat:2})"}', '{"items": [{"tags": ["seat:2"]}]}', evstore.read_position());
-SELECT version FROM evstore.append_if('{"(Forbidden,{},,,{seat:3})"}', '{"items": [{"tags": ["seat:3"]}]}');
+FROM evstore.append_if('{"(T,{},,,{seat:2},)"}', '{"items": [{"tags": ["seat:2"]}]}', evstore.read_position());
+SELECT version FROM evstore.append_if('{"(Forbidden,{},,,{seat:3},)"}', '{"items": [{"tags": ["seat:3"]}]}');
 \echo :SQLSTATE
 SET row_security = off;
-SELECT version FROM evstore.append_if('{"(T,{},,,{seat:2})"}', '{"items": [{"tags": ["seat:2"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,{seat:2},)"}', '{"items": [{"tags": ["seat:2"]}]}');
 \echo :SQLSTATE
 RESET row_security;
 
 -- FORCE binds the owner as well: then nobody's condition can be checked, ordinary appends go on.
 SET ROLE regress_if_owner;
 ALTER TABLE events FORCE ROW LEVEL SECURITY;
-SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4})"}', '{"items": [{"tags": ["seat:4"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4},)"}', '{"items": [{"tags": ["seat:4"]}]}');
 \echo :SQLSTATE
 SET ROLE regress_if_decider;
-SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4})"}', '{"items": [{"tags": ["seat:4"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4},)"}', '{"items": [{"tags": ["seat:4"]}]}');
 \echo :SQLSTATE
 RESET ROLE;
-SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4})"}', '{"items": [{"tags": ["seat:4"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4},)"}', '{"items": [{"tags": ["seat:4"]}]}');
 \echo :SQLSTATE
 SET ROLE regress_if_writer;
 SELECT version FROM evstore.append('s-3', 'T', '{}', tags => '{seat:4}');
 SET ROLE regress_if_owner;
 ALTER TABLE events NO FORCE ROW LEVEL SECURITY;
 SET ROLE regress_if_decider;
-SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4})"}', '{"items": [{"tags": ["seat:4"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4},)"}', '{"items": [{"tags": ["seat:4"]}]}');
 \echo :SQLSTATE
 
 -- What the caller finds first on her path means nothing to the condition.
@@ -112,9 +112,9 @@ CREATE OPERATOR regress_if_hostile.> (FUNCTION = regress_if_hostile.shout, LEFTA
 CREATE OPERATOR regress_if_hostile.<= (FUNCTION = regress_if_hostile.shout, LEFTARG = bigint, RIGHTARG = bigint);
 CREATE OPERATOR regress_if_hostile.= (FUNCTION = regress_if_hostile.shout, LEFTARG = text, RIGHTARG = text);
 SET search_path = regress_if_hostile, regress_append_if_roles, pg_catalog;
-SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4})"}', '{"items": [{"types": ["T"], "tags": ["seat:4"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,{seat:4},)"}', '{"items": [{"types": ["T"], "tags": ["seat:4"]}]}');
 \echo :SQLSTATE
-SELECT version FROM evstore.append_if('{"(T,{},,,{seat:5})"}', '{"items": [{"types": ["T"], "tags": ["seat:5"]}]}');
+SELECT version FROM evstore.append_if('{"(T,{},,,{seat:5},)"}', '{"items": [{"types": ["T"], "tags": ["seat:5"]}]}');
 SELECT stream, version, tags FROM evstore.read_by('{"items": [{"types": ["T"], "tags": ["seat:4"]}]}');
 
 RESET ROLE;

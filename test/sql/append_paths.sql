@@ -27,20 +27,20 @@ INSERT INTO step (call) VALUES
 	($$SELECT version FROM evstore.append('order-2', 'OrderPlaced', '{}', event_table => %1$L,
 		id => '00000000-0000-0000-0000-000000000002')$$),
 	($$SELECT version FROM evstore.append('order-3', ARRAY[
-		('OrderPlaced', '{"total": 30}', '{"user": "bob"}', '00000000-0000-0000-0000-000000000031', '{c}'),
-		('OrderPaid', 'null', NULL, '00000000-0000-0000-0000-000000000032', NULL),
-		('OrderShipped', '[1, 2]', NULL, '00000000-0000-0000-0000-000000000033', '{}')]::evstore.new_event[], 0, %1$L)$$),
+		('OrderPlaced', '{"total": 30}', '{"user": "bob"}', '00000000-0000-0000-0000-000000000031', '{c}', NULL),
+		('OrderPaid', 'null', NULL, '00000000-0000-0000-0000-000000000032', NULL, NULL),
+		('OrderShipped', '[1, 2]', NULL, '00000000-0000-0000-0000-000000000033', '{}', NULL)]::evstore.new_event[], 0, %1$L)$$),
 	($$SELECT version FROM evstore.append('order-3', ARRAY[
-		('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000031', NULL),
-		('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-000000000032', NULL)]::evstore.new_event[], 0, %1$L)$$),
+		('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000031', NULL, NULL),
+		('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-000000000032', NULL, NULL)]::evstore.new_event[], 0, %1$L)$$),
 	($$SELECT version FROM evstore.append('order-3', ARRAY[
-		('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000031', NULL),
-		('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-0000000000ff', NULL)]::evstore.new_event[], 0, %1$L)$$),
+		('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000031', NULL, NULL),
+		('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-0000000000ff', NULL, NULL)]::evstore.new_event[], 0, %1$L)$$),
 	($$SELECT version FROM evstore.append('order-4', ARRAY[
-		('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000041', NULL),
-		('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-000000000041', NULL)]::evstore.new_event[], event_table => %1$L)$$),
-	($$SELECT version FROM evstore.append('order-4', ARRAY[('OrderPlaced', '{}', NULL, NULL, NULL), NULL]::evstore.new_event[], event_table => %1$L)$$),
-	($$SELECT version FROM evstore.append('order-4', ARRAY[('OrderPlaced', '{}', NULL, NULL, NULL), ('', '{}', NULL, NULL, NULL)]::evstore.new_event[], event_table => %1$L)$$),
+		('OrderPlaced', '{}', NULL, '00000000-0000-0000-0000-000000000041', NULL, NULL),
+		('OrderPaid', '{}', NULL, '00000000-0000-0000-0000-000000000041', NULL, NULL)]::evstore.new_event[], event_table => %1$L)$$),
+	($$SELECT version FROM evstore.append('order-4', ARRAY[('OrderPlaced', '{}', NULL, NULL, NULL, NULL), NULL]::evstore.new_event[], event_table => %1$L)$$),
+	($$SELECT version FROM evstore.append('order-4', ARRAY[('OrderPlaced', '{}', NULL, NULL, NULL, NULL), ('', '{}', NULL, NULL, NULL, NULL)]::evstore.new_event[], event_table => %1$L)$$),
 	($$SELECT version FROM evstore.append('order-4', '{}'::evstore.new_event[], event_table => %1$L)$$),
 	($$SELECT version FROM evstore.append('', 'OrderPlaced', '{}', event_table => %1$L)$$),
 	($$SELECT version FROM evstore.append('order-4', '', '{}', event_table => %1$L)$$),
@@ -50,7 +50,7 @@ INSERT INTO step (call) VALUES
 	($$SELECT version FROM evstore.append('order-4', 'OrderPlaced', 'placed', event_table => %1$L)$$),
 	($$SELECT version FROM evstore.append('order-4', 'OrderPlaced', '{}', expected_version => -2, event_table => %1$L)$$),
 	($$SELECT max(version) FROM generate_series(1, 3) n, evstore.append('loop-1', 'Turned', to_jsonb(n), expected_version => n - 1, event_table => %1$L)$$),
-	($$SELECT version FROM evstore.append('bulk-1', (SELECT array_agg(('Numbered', to_jsonb(n), NULL, NULL, NULL)::evstore.new_event ORDER BY n)
+	($$SELECT version FROM evstore.append('bulk-1', (SELECT array_agg(('Numbered', to_jsonb(n), NULL, NULL, NULL, NULL)::evstore.new_event ORDER BY n)
 		FROM generate_series(1, 1500) n), 0, %1$L)$$),
 	($$SELECT version FROM evstore.append('注文-1', '受注', '{"名前": "山田"}', event_table => %1$L)$$),
 	($$SELECT version FROM evstore.append('large-1', 'Large', to_jsonb((SELECT string_agg(md5(n::text), '') FROM generate_series(1, 32768) n)), event_table => %1$L)$$),
@@ -201,15 +201,15 @@ WHERE by = 'statement';
 \set VERBOSITY terse
 SELECT version FROM evstore.append('order-1', 'Forbidden', '{}', event_table => 'with_check');
 \echo :SQLSTATE
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), ('Forbidden', '{}', NULL, NULL, NULL)]::evstore.new_event[], event_table => 'with_check');
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), ('Forbidden', '{}', NULL, NULL, NULL, NULL)]::evstore.new_event[], event_table => 'with_check');
 \echo :SQLSTATE
 SELECT version FROM evstore.append('order-1', 'Forbidden', '{}', event_table => 'with_row_security');
 \echo :SQLSTATE
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), ('Forbidden', '{}', NULL, NULL, NULL)]::evstore.new_event[], event_table => 'with_row_security');
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), ('Forbidden', '{}', NULL, NULL, NULL, NULL)]::evstore.new_event[], event_table => 'with_row_security');
 \echo :SQLSTATE
 SELECT version FROM evstore.append('order-1', 'Forbidden', '{}', event_table => 'with_foreign_key');
 \echo :SQLSTATE
-SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL), ('Forbidden', '{}', NULL, NULL, NULL)]::evstore.new_event[], event_table => 'with_foreign_key');
+SELECT version FROM evstore.append('order-1', ARRAY[('OrderPaid', '{}', NULL, NULL, NULL, NULL), ('Forbidden', '{}', NULL, NULL, NULL, NULL)]::evstore.new_event[], event_table => 'with_foreign_key');
 \echo :SQLSTATE
 SELECT evstore.stream_version('order-1', 'with_check') AS with_check, evstore.stream_version('order-1', 'with_row_security') AS with_row_security,
 	evstore.stream_version('order-1', 'with_foreign_key') AS with_foreign_key;

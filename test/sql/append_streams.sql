@@ -9,7 +9,7 @@ SELECT evstore.create_event_table();
 
 -- n events; with an id, they have ids from there on
 CREATE FUNCTION ev(n integer, id integer DEFAULT NULL) RETURNS evstore.new_event[] LANGUAGE sql AS $$
-	SELECT array_agg(ROW('T', to_jsonb(g), NULL, lpad((id + g - 1)::text, 32, '0')::uuid, NULL)::evstore.new_event ORDER BY g)
+	SELECT array_agg(ROW('T', to_jsonb(g), NULL, lpad((id + g - 1)::text, 32, '0')::uuid, NULL, NULL)::evstore.new_event ORDER BY g)
 	FROM generate_series(1, n) g $$;
 -- the same call, and its result in the order in which it comes, positions counted from the first
 CREATE FUNCTION go(appends evstore.stream_append[])
@@ -76,7 +76,7 @@ SELECT * FROM go(ARRAY[('a', ARRAY[NULL]::evstore.new_event[], NULL)]::evstore.s
 \echo :SQLSTATE
 SELECT * FROM go(ARRAY[('a', ARRAY[ev(1)], NULL)]::evstore.stream_append[]);
 \echo :SQLSTATE
-SELECT * FROM go(ARRAY[('a', ARRAY[('T', NULL, NULL, NULL, NULL)]::evstore.new_event[], NULL)]::evstore.stream_append[]);
+SELECT * FROM go(ARRAY[('a', ARRAY[('T', NULL, NULL, NULL, NULL, NULL)]::evstore.new_event[], NULL)]::evstore.stream_append[]);
 \echo :SQLSTATE
 -- no stream twice: with events, or without
 SELECT * FROM go(ARRAY[('a', ev(1), NULL), ('b', ev(1), NULL), ('a', ev(1), NULL)]::evstore.stream_append[]);

@@ -16,9 +16,9 @@ BEGIN
 	IF (state->>'open')::boolean THEN
 		RETURN;
 	END IF;
-	RETURN QUERY SELECT 'Opened', command, NULL::jsonb, NULL::uuid, NULL::text[];
+	RETURN QUERY SELECT 'Opened', command, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer;
 	IF command ? 'deposit' THEN
-		RETURN QUERY SELECT 'Deposited', jsonb_build_object('amount', command->'deposit'), '{"how": "cash"}'::jsonb, NULL::uuid, '{first}'::text[];
+		RETURN QUERY SELECT 'Deposited', jsonb_build_object('amount', command->'deposit'), '{"how": "cash"}'::jsonb, NULL::uuid, '{first}'::text[], NULL::integer;
 	END IF;
 END $$;
 CREATE FUNCTION withdraw(state jsonb, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE plpgsql AS $$
@@ -26,7 +26,7 @@ BEGIN
 	IF (state->>'balance')::numeric < (command->>'amount')::numeric THEN
 		RAISE EXCEPTION 'balance is only %', state->>'balance' USING ERRCODE = 'BANK1', HINT = 'Deposit first.';
 	END IF;
-	RETURN QUERY SELECT 'Withdrawn', command, NULL::jsonb, NULL::uuid, NULL::text[];
+	RETURN QUERY SELECT 'Withdrawn', command, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer;
 END $$;
 SELECT evstore.create_aggregate('account', 'apply_account', '{"open": false, "balance": 0}');
 SELECT evstore.create_command('open', 'account', 'open_account');
@@ -68,7 +68,7 @@ SELECT bool_and(substr(id::text, 15, 1) = '8') FROM events WHERE stream = 'accou
 -- Also one that decided on nothing, though it would decide otherwise now.
 \set id '''21111111-2222-4333-8444-555555555555'''
 CREATE FUNCTION below(state jsonb, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS $$
-	SELECT 'WasBelow', command, NULL::jsonb, NULL::uuid, NULL::text[] WHERE (state->>'balance')::numeric < (command->>'line')::numeric $$;
+	SELECT 'WasBelow', command, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer WHERE (state->>'balance')::numeric < (command->>'line')::numeric $$;
 SELECT evstore.create_command('below', 'account', 'below');
 SELECT state, version, events FROM evstore.execute('account-2', 'below', '{"line": 100}', command_id => :id);
 SELECT version FROM evstore.append('account-2', 'Withdrawn', '{"amount": 1000}');
@@ -96,7 +96,7 @@ COMMIT;
 CREATE TYPE counter AS (n integer);
 CREATE FUNCTION apply_counter(c counter, e evstore.event) RETURNS counter LANGUAGE sql AS $$SELECT ROW(coalesce(c.n, 0) + 1)::counter$$;
 CREATE FUNCTION step(c counter, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
-	$$SELECT 'Stepped', jsonb_build_object('from', c.n, 'command', command), NULL::jsonb, NULL::uuid, NULL::text[]$$;
+	$$SELECT 'Stepped', jsonb_build_object('from', c.n, 'command', command), NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer$$;
 SELECT evstore.create_aggregate('counter', 'apply_counter');
 SELECT evstore.create_command('step', 'counter', 'step');
 SELECT state, version FROM evstore.execute('counter-1', 'step');
@@ -104,13 +104,13 @@ SELECT state, version, (events[1]).data FROM evstore.execute('counter-1', 'step'
 
 -- A command may give its events ids, as an append does.
 CREATE FUNCTION with_id(c counter, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
-	$$SELECT 'Stepped', '{}'::jsonb, NULL::jsonb, '41111111-2222-4333-8444-555555555555'::uuid, NULL::text[]$$;
+	$$SELECT 'Stepped', '{}'::jsonb, NULL::jsonb, '41111111-2222-4333-8444-555555555555'::uuid, NULL::text[], NULL::integer$$;
 SELECT evstore.create_command('with_id', 'counter', 'with_id');
 SELECT state, version FROM evstore.execute('counter-1', 'with_id');
 
 -- Functions may be replaced and renamed, and cannot go while they are needed.
 CREATE OR REPLACE FUNCTION step(c counter, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
-	$$SELECT 'Leapt', '{}'::jsonb, NULL::jsonb, NULL::uuid, NULL::text[]$$;
+	$$SELECT 'Leapt', '{}'::jsonb, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer$$;
 ALTER FUNCTION step(counter, jsonb) RENAME TO leap;
 SELECT (events[1]).type FROM evstore.execute('counter-1', 'step');
 \set VERBOSITY terse
@@ -120,7 +120,7 @@ DROP FUNCTION leap(counter, jsonb);
 CREATE FUNCTION one(state jsonb, command jsonb) RETURNS evstore.new_event LANGUAGE sql AS 'SELECT NULL::evstore.new_event';
 CREATE FUNCTION of_text(state jsonb, command text) RETURNS SETOF evstore.new_event LANGUAGE sql AS 'SELECT NULL::evstore.new_event';
 CREATE FUNCTION bad_event(state jsonb, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
-	$$SELECT NULL::text, '{}'::jsonb, NULL::jsonb, NULL::uuid, NULL::text[]$$;
+	$$SELECT NULL::text, '{}'::jsonb, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer$$;
 SELECT evstore.create_command('one', 'account', 'one');
 SELECT evstore.create_command('of_text', 'account', 'of_text');
 SELECT evstore.create_command('none', 'account', 'no_such');
@@ -153,7 +153,7 @@ CREATE ROLE regress_command_owner;
 CREATE ROLE regress_command_user;
 GRANT USAGE ON SCHEMA regress_command TO regress_command_owner, regress_command_user;
 CREATE FUNCTION who(state jsonb, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE plpgsql AS
-	'BEGIN RETURN QUERY SELECT ''Asked'', to_jsonb(current_user), NULL::jsonb, NULL::uuid, NULL::text[]; END';
+	'BEGIN RETURN QUERY SELECT ''Asked'', to_jsonb(current_user), NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer; END';
 SET ROLE regress_command_user;
 SELECT evstore.create_command('who', 'account', 'who');
 SELECT evstore.drop_command('open', 'account');

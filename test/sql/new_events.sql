@@ -6,7 +6,7 @@ FROM unnest(evstore.events('[
 	{"data": [1, 2], "type": "OrderPaid", "metadata": {"user": "ann"}, "id": "00000000-0000-0000-0000-00000000000A", "tags": ["a", "b c"]},
 	{"type": "JSON null is a value", "data": null},
 	{"type": "nothing else given", "data": 0, "metadata": null, "id": null, "tags": null},
-	{"type": "no tags", "data": "text", "tags": []}]')) WITH ORDINALITY AS e(type, data, metadata, id, tags, n)
+	{"type": "no tags", "data": "text", "tags": []}]')) WITH ORDINALITY AS e(type, data, metadata, id, tags, schema_version, n)
 ORDER BY n;
 SELECT evstore.events('[]');
 SELECT evstore.events(NULL) IS NULL AS null_is_null;

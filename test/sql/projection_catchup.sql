@@ -39,7 +39,7 @@ BEGIN
 	PERFORM evstore.append('order-' || n % 7, 'type' || n % 3, jsonb_build_object('country', (ARRAY['de', 'fr', 'xx', NULL])[1 + n % 4], 'total', n))
 	FROM generate_series(1, 5 * round) n;
 	COMMIT;
-	PERFORM evstore.append('never', (SELECT array_agg(ROW('T', '0', NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 6000)));
+	PERFORM evstore.append('never', (SELECT array_agg(ROW('T', '0', NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 6000)));
 	ROLLBACK;
 	PERFORM evstore.append('order-' || n % 7, 'type' || n % 3, jsonb_build_object('country', 'de', 'total', -n, 'round', round))
 	FROM generate_series(1, 5 * round) n;

@@ -78,7 +78,7 @@ SELECT version, (SELECT count(*) FROM sales WHERE region = 'r1') AS r1 FROM a;
 SELECT wrong();
 COMMIT;
 SELECT wrong();
-SELECT version FROM evstore.append('bulk', (SELECT array_agg(('Sold', jsonb_build_object('region', 'r' || n % 5, 'amount', n), NULL, NULL, NULL)::evstore.new_event)
+SELECT version FROM evstore.append('bulk', (SELECT array_agg(('Sold', jsonb_build_object('region', 'r' || n % 5, 'amount', n), NULL, NULL, NULL, NULL)::evstore.new_event)
 	FROM generate_series(1, 6000) n));
 SELECT wrong();
 SELECT count(*) FROM ledger;

@@ -107,7 +107,7 @@ BEGIN
 					'x', CASE WHEN random() < 0.8 THEN (random() * 200 - 100)::integer END,
 					'y', CASE WHEN random() < 0.8 THEN round((random() * 1000)::numeric, (random() * 3)::integer) END,
 					'items', CASE WHEN random() < 0.5 THEN (SELECT jsonb_agg('i' || (random() * 5)::integer) FROM generate_series(1, n % 4)) END)),
-				NULL, NULL, NULL)::evstore.new_event)
+				NULL, NULL, NULL, NULL)::evstore.new_event)
 		INTO batch FROM generate_series(1, 1 + (random() * 9)::integer) n;
 		PERFORM evstore.append('cat' || (random() * 3)::integer || '-' || (random() * 10)::integer, batch,
 			event_table => CASE WHEN random() < 0.3 THEN 'ledger'::regclass ELSE 'events' END);

@@ -67,8 +67,8 @@ CREATE VIEW passed AS
 	SELECT s.projection, e.data->>'v' AS v, s.parked, s.message
 	FROM evstore.skipped_events s JOIN events e USING (position);
 
-SELECT count(*) FROM evstore.append('a', (SELECT array_agg(('T', jsonb_build_object('v', v), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 3) v));
-SELECT count(*) FROM evstore.append('b', (SELECT array_agg(('T', jsonb_build_object('v', v), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(4, 6) v));
+SELECT count(*) FROM evstore.append('a', (SELECT array_agg(('T', jsonb_build_object('v', v), NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 3) v));
+SELECT count(*) FROM evstore.append('b', (SELECT array_agg(('T', jsonb_build_object('v', v), NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(4, 6) v));
 SELECT evstore.wait_for('skips'), evstore.wait_for('parks'), stops('halts');
 SELECT * FROM standing ORDER BY name;
 SELECT * FROM kept;
@@ -84,8 +84,8 @@ SELECT * FROM kept;
 SELECT * FROM passed ORDER BY projection, v;
 
 -- What is parked stays so for events to come; the others go on.
-SELECT count(*) FROM evstore.append('b', ARRAY[('T', '{"v": 7}', NULL, NULL, NULL)]::evstore.new_event[]);
-SELECT count(*) FROM evstore.append('c', ARRAY[('T', '{"v": 8}', NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT count(*) FROM evstore.append('b', ARRAY[('T', '{"v": 7}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT count(*) FROM evstore.append('c', ARRAY[('T', '{"v": 8}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
 SELECT evstore.wait_for('skips'), evstore.wait_for('parks');
 SELECT * FROM kept;
 SELECT * FROM passed ORDER BY projection, v;

@@ -30,9 +30,9 @@ SELECT evstore.wait_for_all();
 SELECT * FROM evstore.verify_projection('total');
 SELECT n, x FROM evstore.projection_as_of(NULL::total, 0);
 
-SELECT count(*) FROM evstore.append('s', (SELECT array_agg(('T', jsonb_build_object('k', i % 3, 'x', i), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 9) i));
+SELECT count(*) FROM evstore.append('s', (SELECT array_agg(('T', jsonb_build_object('k', i % 3, 'x', i), NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 9) i));
 SELECT max(position) AS first FROM events \gset
-SELECT count(*) FROM evstore.append('s', (SELECT array_agg(('T', jsonb_build_object('k', i, 'x', i), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 4) i));
+SELECT count(*) FROM evstore.append('s', (SELECT array_agg(('T', jsonb_build_object('k', i, 'x', i), NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 4) i));
 SELECT evstore.wait_for_all();
 SELECT k, round(mean, 3) AS mean, round(spread, 3) AS spread FROM means ORDER BY k;
 SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differences FROM evstore.projections WHERE event_table = 'events'::regclass ORDER BY name;
@@ -56,7 +56,7 @@ SELECT evstore.rebuild_projection('total');
 SELECT rebuilt('means'), rebuilt('total');
 SELECT k, round(mean, 3) AS mean, round(spread, 3) AS spread FROM means ORDER BY k;
 SELECT n, x FROM total;
-SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 4, "x": 8}', NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 4, "x": 8}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
 SELECT evstore.wait_for_all();
 SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differences FROM evstore.projections WHERE event_table = 'events'::regclass ORDER BY name;
 SELECT k, round(mean, 3) AS mean FROM means WHERE k = '4';

@@ -80,11 +80,11 @@ ROLLBACK;
 -- A decision, and what it was decided on: both positions hold.
 SELECT max(position) AS last FROM evstore.read_by('{"items": [{"tags": ["a"]}]}') \gset
 SELECT evstore.read_position() AS read \gset
-SELECT version FROM evstore.append_if('{"(D,{},,,{d})"}', '{"items": [{"tags": ["a"]}]}', :last);
-SELECT version FROM evstore.append_if('{"(D,{},,,{d})"}', '{"items": [{"tags": ["a"]}]}', :read);
-SELECT version FROM evstore.append_if('{"(D,{},,,{d})"}', '{"items": [{"tags": ["a"]}]}', :last - 1);
+SELECT version FROM evstore.append_if('{"(D,{},,,{d},)"}', '{"items": [{"tags": ["a"]}]}', :last);
+SELECT version FROM evstore.append_if('{"(D,{},,,{d},)"}', '{"items": [{"tags": ["a"]}]}', :read);
+SELECT version FROM evstore.append_if('{"(D,{},,,{d},)"}', '{"items": [{"tags": ["a"]}]}', :last - 1);
 \echo :SQLSTATE
-SELECT version FROM evstore.append_if('{"(D,{},,,{d})"}', '{"items": [{"tags": ["d"]}]}', :read);
+SELECT version FROM evstore.append_if('{"(D,{},,,{d},)"}', '{"items": [{"tags": ["d"]}]}', :read);
 \echo :SQLSTATE
 
 -- Many random events: 5 types, 30 tags of which some are rare, some events without any.
@@ -121,7 +121,7 @@ BEGIN
 			INSERT INTO many (stream, type, data, tags)
 				VALUES ('s-' || i % 20, 'T' || floor(5 * random())::integer, '{}', random_tags(4));
 		ELSE
-			PERFORM evstore.append_if(ARRAY[ROW('T' || floor(5 * random())::integer, '{}', NULL, NULL, random_tags(4))::evstore.new_event],
+			PERFORM evstore.append_if(ARRAY[ROW('T' || floor(5 * random())::integer, '{}', NULL, NULL, random_tags(4), NULL)::evstore.new_event],
 				'{"items": [{"tags": ["never"]}]}');
 		END IF;
 	END LOOP;
@@ -155,7 +155,7 @@ $$;
 -- the condition's answer; if it holds, the event is taken back
 CREATE FUNCTION condition(query jsonb, after bigint) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM evstore.append_if('{"(Probe,{},,,)"}', query, after);
+	PERFORM evstore.append_if('{"(Probe,{},,,,)"}', query, after);
 	RAISE EXCEPTION 'undo' USING ERRCODE = 'P0002';
 EXCEPTION
 	WHEN no_data_found THEN RETURN 'holds';
@@ -197,7 +197,7 @@ SELECT evstore.create_event_table('big');
 DO $$
 BEGIN
 	PERFORM evstore.append('s-' || n, (
-			SELECT array_agg(ROW('T', '{}', NULL, NULL, CASE WHEN g % 2 = 0 THEN ARRAY['one:' || g, 'half'] END)::evstore.new_event)
+			SELECT array_agg(ROW('T', '{}', NULL, NULL, CASE WHEN g % 2 = 0 THEN ARRAY['one:' || g, 'half'] END, NULL)::evstore.new_event)
 			FROM generate_series(1000 * n + 1, 1000 * n + 1000) g), event_table => 'big')
 		FROM generate_series(0, 9) n;
 END
@@ -222,7 +222,7 @@ BEGIN
 	BEGIN
 		what := 'condition';
 		answer := 'holds';
-		PERFORM evstore.append_if('{"(U,{},,,)"}', query, after, event_table => 'big');
+		PERFORM evstore.append_if('{"(U,{},,,,)"}', query, after, event_table => 'big');
 	EXCEPTION WHEN SQLSTATE 'VE004' THEN
 		answer := SQLSTATE;
 	END;

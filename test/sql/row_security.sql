@@ -50,7 +50,7 @@ SELECT version FROM evstore.append('north-1', 'Added', '0', '{"by": "regress_sou
 \echo :SQLSTATE
 -- one that is kept out keeps the others out
 SELECT version FROM evstore.append('south-2', ARRAY[
-	('Added', '0', '{"by": "regress_south"}', NULL, NULL), ('Added', '0', NULL, NULL, NULL)]::evstore.new_event[]);
+	('Added', '0', '{"by": "regress_south"}', NULL, NULL, NULL), ('Added', '0', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
 \echo :SQLSTATE
 SELECT evstore.stream_version('south-2');
 

@@ -32,8 +32,8 @@ SELECT evstore.append('counter-1', 'T', '{}') IS NOT NULL FROM generate_series(1
 CALL wait_all();
 SELECT stream, version FROM evstore._snapshot;
 SELECT evstore.append('counter-1', 'T', '{}') IS NOT NULL FROM generate_series(1, 3) \g /dev/null
-SELECT version FROM evstore.append('counter-2', (SELECT array_agg(('T', '{}', NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 25)));
-SELECT version FROM evstore.append('other-1', (SELECT array_agg(('T', '{}', NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 25)));
+SELECT version FROM evstore.append('counter-2', (SELECT array_agg(('T', '{}', NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 25)));
+SELECT version FROM evstore.append('other-1', (SELECT array_agg(('T', '{}', NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 25)));
 CALL wait_all();
 SELECT stream, version FROM evstore._snapshot WHERE stream = 'counter-2';
 SELECT count(*), bool_and(definition_hash IS NOT NULL) FROM evstore._snapshot;

@@ -14,17 +14,20 @@ SELECT evstore.create_projection('regress_unprivileged', query => 'SELECT type, 
 SELECT evstore.wait_for('regress_unprivileged');
 CREATE FUNCTION fold(state jsonb, e evstore.event) RETURNS jsonb LANGUAGE sql AS 'SELECT e.data';
 CREATE FUNCTION pay(state jsonb, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
-	$$SELECT 'Paid', '{}'::jsonb, NULL::jsonb, NULL::uuid, NULL::text[]$$;
+	$$SELECT 'Paid', '{}'::jsonb, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer$$;
 SELECT evstore.create_aggregate('order', 'fold', snapshot_every => 100);
 SELECT evstore.create_command('pay', 'order', 'pay');
+CREATE FUNCTION newer(data jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS 'SELECT data';
+SELECT evstore.create_upcaster('Shaped', 1, 'newer');
+SELECT evstore.create_event_type('Shaped');
 
 -- One case, or more, a function: what it gives to somebody without rights.
 CREATE TABLE trial (function regprocedure, call text);
 INSERT INTO trial VALUES
-	('evstore.append(text,text,jsonb,jsonb,bigint,uuid,text[],regclass)', $$evstore.append('order-1', 'T', jsonb '{}')$$),
-	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass)', $$evstore.append('order-1', 'T', '{}')$$),
-	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass)', $$evstore.append('new-1', 'T', '{}', expected_version => 0)$$),
-	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass)', $$evstore.append('order-1', 'T', '{}', expected_version => 9)$$),
+	('evstore.append(text,text,jsonb,jsonb,bigint,uuid,text[],regclass,integer)', $$evstore.append('order-1', 'T', jsonb '{}')$$),
+	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass,integer)', $$evstore.append('order-1', 'T', '{}')$$),
+	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass,integer)', $$evstore.append('new-1', 'T', '{}', expected_version => 0)$$),
+	('evstore.append(text,text,text,text,bigint,uuid,text[],regclass,integer)', $$evstore.append('order-1', 'T', '{}', expected_version => 9)$$),
 	('evstore.append(text,evstore.new_event[],bigint,regclass)', $$evstore.append('order-1', evstore.events('[{"type": "T", "data": {}}]'))$$),
 	('evstore.append_streams(evstore.stream_append[],regclass)',
 		$$evstore.append_streams(ARRAY[('order-1', evstore.events('[{"type": "T", "data": {}}]'), NULL)]::evstore.stream_append[])$$),
@@ -86,7 +89,21 @@ INSERT INTO trial VALUES
 	('evstore._nearly_equal(double precision,double precision,double precision)', $$evstore._nearly_equal(1, 1.1, 0.1)$$),
 	('evstore.first(anyelement,bigint)', $$evstore.first('a'::text, 1)$$),
 	('evstore.last(anyelement,bigint)', $$evstore.last('a'::text, 1)$$),
+	('evstore.new_event(text,jsonb,jsonb,uuid,text[],integer)', $$evstore.new_event('T', '{}')$$),
+	('evstore.create_event_type(text,integer,text,jsonb,regclass)', $$evstore.create_event_type('T')$$),
+	('evstore.drop_event_type(text,integer,regclass)', $$evstore.drop_event_type('Shaped')$$),
+	('evstore.create_upcaster(text,integer,text,regclass)', $$evstore.create_upcaster('T', 1, 'regress_unprivileged.newer')$$),
+	('evstore.drop_upcaster(text,integer,regclass)', $$evstore.drop_upcaster('Shaped', 1)$$),
 	-- private, but open to all
+	('evstore._upcast(oid,bigint,bigint,timestamp with time zone,integer,uuid,text,text,jsonb,jsonb,text[])',
+		$$evstore._upcast('events'::regclass, 1, 1, now(), 1, NULL, 'order-1', 'Shaped', '{}', NULL, NULL)$$),
+	('evstore._upcast_here(oid,bigint,bigint,timestamp with time zone,integer,uuid,text,text,jsonb,jsonb,text[])',
+		$$evstore._upcast_here(0, 1, 1, now(), 1, NULL, 'order-1', 'Shaped', '{}', NULL, NULL)$$),
+	('evstore._upcast_data(oid,text,integer,jsonb)', $$evstore._upcast_data('events'::regclass, 'Shaped', 1, '{}')$$),
+	('evstore._upcast_data_here(oid,text,integer,jsonb)', $$evstore._upcast_data_here('plain'::regclass, 'Shaped', 1, '{}')$$),
+	('evstore._upcast_version(oid,text,integer)', $$evstore._upcast_version('events'::regclass, 'Shaped', 1)$$),
+	('evstore._shape_changes()', $$evstore._shape_changes()$$),
+	('evstore._kept_in(text)', $$evstore._kept_in('_upcaster_1')$$),
 	('evstore._safe_position()', $$evstore._safe_position() > 0$$),
 	('evstore._appenders()', $$evstore._appenders()$$),
 	('evstore._lag_seconds(regclass,bigint)', $$evstore._lag_seconds('events', 0)$$),
@@ -177,13 +194,14 @@ INSERT INTO sample SELECT type, unnest(sample.values) FROM (VALUES
 	('boolean', ARRAY['true', NULL]),
 	('double precision', ARRAY['1', NULL, '0', '-1', 'NaN', 'Infinity']),
 	('interval', ARRAY['0', NULL, '-1 day', '-178000000 years']),
-	('evstore.new_event[]', ARRAY['{"(T,{},,,)"}', NULL, '{}', '{NULL}', '{"(,,,,)"}', '{{"(T,{},,,)"},{"(T,{},,,)"}}']),
-	('evstore.stream_append[]', ARRAY['{"(order-1,\"{\"\"(T,{},,,)\"\"}\",1)"}', NULL, '{}', '{NULL}', '{"(,,)"}', '{"(order-1,,)"}', '{"(order-1,,1)","(order-1,,1)"}']),
+	('evstore.new_event[]', ARRAY['{"(T,{},,,,)"}', NULL, '{}', '{NULL}', '{"(,,,,,)"}', '{{"(T,{},,,,)"},{"(T,{},,,,)"}}']),
+	('evstore.stream_append[]', ARRAY['{"(order-1,\"{\"\"(T,{},,,,)\"\"}\",1)"}', NULL, '{}', '{NULL}', '{"(,,)"}', '{"(order-1,,)"}', '{"(order-1,,1)","(order-1,,1)"}']),
 	('regprocedure', ARRAY['pg_catalog.stddev(integer)', NULL, '0', '4294967295', 'pg_catalog.max(integer)', 'pg_catalog.count()', 'pg_catalog.int4pl(integer,integer)',
 		'pg_catalog.array_agg(anynonarray)', 'pg_catalog.json_agg(anyelement)', 'pg_catalog.max(anyarray)', 'pg_catalog.range_intersect_agg(anyrange)', 'pg_catalog.row_number()']),
 	('regcollation', ARRAY['-', NULL, '"C"', '4294967295']),
 	('bytea', ARRAY['\x00', NULL, '\x']),
 	('"any"', ARRAY['1', NULL]),
+	('oid', ARRAY['1259', NULL, '0', '4294967295']),
 	('anyelement', ARRAY['1', NULL])) sample(type, values);
 CREATE TEMP VIEW odd_call AS
 	SELECT p.oid::regprocedure AS function, format('%s(%s)', p.oid::regproc,
@@ -210,6 +228,8 @@ SET client_min_messages = warning;
 SELECT evstore.drop_projection('regress_unprivileged');
 SELECT evstore.drop_command('pay', 'order');
 SELECT evstore.drop_aggregate('order');
+SELECT evstore.drop_event_type('Shaped');
+SELECT evstore.drop_upcaster('Shaped', 1);
 RESET search_path;
 DROP SCHEMA regress_unprivileged CASCADE;
 DROP ROLE regress_anybody;

@@ -29,7 +29,7 @@ $node->safe_psql(
 	SELECT evstore.create_event_table('audit');
 
 	CREATE FUNCTION batch(n integer) RETURNS evstore.new_event[] LANGUAGE sql AS $$
-		SELECT array_agg(ROW('Added', jsonb_build_object('n', g), NULL, NULL, NULL)::evstore.new_event)
+		SELECT array_agg(ROW('Added', jsonb_build_object('n', g), NULL, NULL, NULL, NULL)::evstore.new_event)
 		FROM generate_series(1, n) g
 	$$;
 

@@ -27,7 +27,7 @@ $node->safe_psql(
 	CREATE EXTENSION evstore;
 	SELECT evstore.create_event_table();
 	CREATE FUNCTION batch(n integer) RETURNS evstore.new_event[] LANGUAGE sql AS $$
-		SELECT array_agg(ROW('Added', '{}', NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, n) g
+		SELECT array_agg(ROW('Added', '{}', NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, n) g
 	$$;}) for @databases;
 
 my %highest = map { $_ => 0 } @databases;    # the highest position that a client has seen

@@ -32,7 +32,7 @@ $primary->safe_psql(
 	CREATE FUNCTION total(state numeric, e evstore.event) RETURNS numeric LANGUAGE sql AS
 		$$SELECT state + (e.data->>'amount')::numeric$$;
 	CREATE FUNCTION sell_one(state numeric, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
-		$$SELECT 'Sold', command, NULL::jsonb, NULL::uuid, NULL::text[]$$;
+		$$SELECT 'Sold', command, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer$$;
 	SELECT evstore.create_aggregate('sale', 'total', '0', snapshot_every => 5);
 	SELECT evstore.create_command('sell', 'sale', 'sell_one');});
 $primary->wait_for_catchup($standby);

@@ -38,16 +38,24 @@ $node->safe_psql(
 	SELECT evstore.create_projection('both', read_table => 'app.both', query => $$
 		SELECT b.type, count(*) AS n FROM (SELECT type FROM app.journal UNION ALL SELECT type FROM public.events) b GROUP BY b.type$$);
 	SELECT evstore.create_projection('whole', read_table => 'app.whole', query => 'SELECT count(*) AS n, variance(version) AS spread FROM app.journal');
+	CREATE FUNCTION app.kept_2(data jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$SELECT data || '{"shape": 2}'$$;
+	SELECT evstore.create_upcaster('Kept', 1, 'app.kept_2', 'app.journal');
+	CREATE FUNCTION app.is_object(data jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$SELECT jsonb_typeof(data) = 'object'$$;
+	SELECT evstore.create_event_type('Made', 1, 'app.is_object', event_table => 'app.journal');
+	CREATE TYPE app.kept AS (shape integer);
+	SELECT evstore.create_event_type('Kept', 1, 'app.kept', event_table => 'app.journal');
+	SELECT evstore.create_projection('shapes', read_table => 'app.shapes', query => $$
+		SELECT data->>'shape' AS shape, count(*) AS n FROM app.journal GROUP BY data->>'shape'$$);
 	ALTER TABLE events ADD COLUMN note text DEFAULT 'plain';
 	CREATE INDEX ON events (type)});
 sell($node, 'postgres', 3000);
 $node->safe_psql('postgres', q{SELECT evstore.append('entry-1', evstore.events('[{"type": "Made", "data": {}, "id": "8a9a63ac-3a5e-4d0a-a9bc-47d1b2a0c7a5", "tags": ["a", "b"]}, {"type": "Kept", "data": {}, "metadata": {"by": "me"}}]'), 0, 'app.journal')});
 follows($node, 'postgres', 'in the source the projections follow');
-is($node->safe_psql('postgres', q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole,both}'::text[]) p}), 't', 'in the source, of the second event table too');
+is($node->safe_psql('postgres', q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole,both,shapes}'::text[]) p}), 't', 'in the source, of the second event table too');
 
 # Hold the projections back while more is appended and the dump is taken.
 my $holder = $node->background_psql('postgres');
-$holder->query_safe('BEGIN; LOCK TABLE sales, ledger, app.entries, app.spread_state, app.whole, app.both IN SHARE MODE');
+$holder->query_safe('BEGIN; LOCK TABLE sales, ledger, app.entries, app.spread_state, app.whole, app.both, app.shapes IN SHARE MODE');
 sell($node, 'postgres', 2000);
 $node->safe_psql('postgres', q{SELECT evstore.append('entry-2', 'Kept', '{}', event_table => 'app.journal')});
 my $dump = $node->basedir . '/dump';
@@ -118,7 +126,7 @@ for my $way (@ways)
 	is($node->safe_psql($db, 'SELECT count(*) FROM evstore.read_events()'),
 		'5000', "$db: before anything is appended, readers get every event");
 
-	is($node->safe_psql($db, q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{sales,entries,spread,whole,both}'::text[]) p}),
+	is($node->safe_psql($db, q{SELECT bool_and(evstore.wait_for(p)) FROM unnest('{sales,entries,spread,whole,both,shapes}'::text[]) p}),
 		't', "$db: the query projections go on by themselves");
 	is($node->safe_psql($db, q{SELECT name, (SELECT count(*) FROM ledger) FROM evstore.projections WHERE state = 'paused'}),
 		'ledger|3000', "$db: the statement projection waits where it was");
@@ -132,7 +140,7 @@ for my $way (@ways)
 	follows($node, $db, "$db: the projections go on");
 	is( $node->safe_psql(
 			$db, q{
-			SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole,both}'::text[]) p;
+			SELECT bool_and(evstore.wait_for(p)) FROM unnest('{entries,spread,whole,both,shapes}'::text[]) p;
 			SELECT type, n, round(middle) FROM app.entries ORDER BY type;
 			SELECT type, deviation, others FROM app.spread ORDER BY type;
 			SELECT n, spread FROM app.whole;
@@ -145,6 +153,19 @@ for my $way (@ways)
 			SELECT count(*), variance(version) FROM app.journal;
 			SELECT type, count(*) FROM (SELECT type FROM app.journal UNION ALL SELECT type FROM events) b GROUP BY type ORDER BY type}),
 		"$db: also those of the second event table");
+
+	is($node->safe_psql($db, q{SELECT shape, n FROM app.shapes ORDER BY shape;
+			SELECT count(*) FROM evstore.read_events(types => '{Kept}', event_table => 'app.journal') WHERE data->>'shape' = '2'}),
+		"2|3\n|1\n3", "$db: old events are read in their newest shape, by projections and functions");
+	fails_with($node, $db, q{SELECT evstore.append('entry-1', 'Made', '1', event_table => 'app.journal')},
+		'VE010', "$db: a function goes on checking what is appended");
+	fails_with($node, $db, q{SELECT evstore.append('entry-1', 'Kept', '{"form": 1}', event_table => 'app.journal')},
+		'VE010', "$db: so does a type");
+	$node->safe_psql($db, q{
+		CREATE FUNCTION app.kept_3(data jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$SELECT data || '{"shape": 3}'$$;
+		SELECT evstore.create_upcaster('Kept', 2, 'app.kept_3', 'app.journal')});
+	is($node->safe_psql($db, q{SELECT count(*) FROM evstore.read_stream('entry-2', event_table => 'app.journal') WHERE data->>'shape' = '3'}),
+		'1', "$db: the chain goes on");
 
 	fails_with($node, $db, 'DELETE FROM events', 'VE005', "$db: the table is still append-only");
 	fails_with($node, $db, q{SELECT evstore.append('entry-1', 'Kept', '{}', expected_version => 1, event_table => 'app.journal')},

@@ -26,7 +26,7 @@ $node->safe_psql(
 	CREATE EXTENSION evstore;
 	SELECT evstore.create_event_table();
 	SELECT evstore.append('long', (
-		SELECT array_agg(ROW('Added', jsonb_build_object('n', g, 'text', repeat('x', 400)), NULL, NULL, NULL)::evstore.new_event)
+		SELECT array_agg(ROW('Added', jsonb_build_object('n', g, 'text', repeat('x', 400)), NULL, NULL, NULL, NULL)::evstore.new_event)
 		FROM generate_series(1, 1000) g))
 	FROM generate_series(1, 300)});
 

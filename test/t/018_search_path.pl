@@ -160,7 +160,7 @@ order-$turn-3	Paid	{}
 SELECT * FROM evstore.append('order-$turn-1', 'Placed', '{}', expected_version => 0);
 SELECT * FROM evstore.append('order-$turn-1', 'Placed', '{}', id => '$id');
 SELECT * FROM evstore.append('order-$turn-1', 'Paid', '{}', '{"by": "me"}', 1, '$id', '{a}');
-SELECT * FROM evstore.append_streams('{"(order-$turn-4,\\"{\\"\\"(Placed,{},,,)\\"\\"}\\",0)","(order-$turn-1,,2)"}');
+SELECT * FROM evstore.append_streams('{"(order-$turn-4,\\"{\\"\\"(Placed,{},,,,)\\"\\"}\\",0)","(order-$turn-1,,2)"}');
 SELECT evstore.expect_version('order-$turn-4', 1);
 SELECT * FROM evstore.append_if(evstore.events('[{"type": "Seated", "data": {}, "tags": ["seat:$turn"]}]'),
 	'{"items": [{"tags": ["seat:$turn"]}, {"types": ["Never"]}]}', stream => 'seat-$turn');

@@ -25,7 +25,7 @@ $node->safe_psql(
 	SELECT evstore.create_event_table();
 	-- so many events
 	CREATE FUNCTION batch(n integer) RETURNS evstore.new_event[] LANGUAGE sql AS $$
-		SELECT array_agg(ROW('Counted', to_jsonb(g), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, n) g $$;
+		SELECT array_agg(ROW('Counted', to_jsonb(g), NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, n) g $$;
 	-- how many pages a statement looks at, those of the functions in it included
 	CREATE FUNCTION pages(statement text) RETURNS bigint LANGUAGE plpgsql AS $$
 	DECLARE

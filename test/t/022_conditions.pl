@@ -29,7 +29,7 @@ $node->safe_psql(
 
 	CREATE FUNCTION one(type text, tags text[], metadata jsonb DEFAULT NULL, id uuid DEFAULT NULL)
 	RETURNS evstore.new_event[] LANGUAGE sql AS $$
-		SELECT ARRAY[ROW(type, '{}', metadata, id, tags)::evstore.new_event] $$;
+		SELECT ARRAY[ROW(type, '{}', metadata, id, tags, NULL)::evstore.new_event] $$;
 	CREATE FUNCTION tagged(VARIADIC tags text[]) RETURNS jsonb LANGUAGE sql AS $$
 		SELECT jsonb_build_object('items', jsonb_build_array(jsonb_build_object('tags', tags))) $$;});
 
@@ -62,7 +62,7 @@ $node->safe_psql(
 		seat integer := 1 + coalesce((SELECT (data->>'seat')::integer FROM seats ORDER BY "position" DESC LIMIT 1), 0);
 	BEGIN
 		PERFORM evstore.append_if(
-			ARRAY[ROW('Taken', jsonb_build_object('seat', seat, 'client', client), NULL, NULL, ARRAY['seat:' || seat, 'show'])::evstore.new_event],
+			ARRAY[ROW('Taken', jsonb_build_object('seat', seat, 'client', client), NULL, NULL, ARRAY['seat:' || seat, 'show'], NULL)::evstore.new_event],
 			tagged('seat:' || seat), event_table => 'seats');
 	EXCEPTION WHEN SQLSTATE 'VE004' THEN
 		INSERT INTO late VALUES (seat, client);
@@ -110,7 +110,7 @@ $node->safe_psql(
 	SELECT evstore.create_event_table('calls');
 	CREATE TABLE answers (call integer, client integer, version bigint, "position" bigint);
 	CREATE FUNCTION ids(call integer, n integer, type text DEFAULT 'Called') RETURNS evstore.new_event[] LANGUAGE sql AS $$
-		SELECT array_agg(ROW(type, to_jsonb(g), NULL, md5(call || '/' || g)::uuid, ARRAY['call:' || call])::evstore.new_event ORDER BY g)
+		SELECT array_agg(ROW(type, to_jsonb(g), NULL, md5(call || '/' || g)::uuid, ARRAY['call:' || call], NULL)::evstore.new_event ORDER BY g)
 		FROM generate_series(1, n) g $$;
 	CREATE FUNCTION call(call integer, client integer) RETURNS void LANGUAGE plpgsql AS $$
 	DECLARE
@@ -197,7 +197,7 @@ $node->safe_psql(
 			WHEN 2 THEN jsonb_build_object('items', jsonb_build_array(an_item(), an_item()))
 			ELSE jsonb_build_object('items', jsonb_build_array(an_item())) END $$;
 	CREATE FUNCTION some_events(condition jsonb) RETURNS evstore.new_event[] LANGUAGE sql VOLATILE AS $$
-		SELECT array_agg(ROW(a_type(), '{}', condition || jsonb_build_object('before', g), NULL, some_tags(3))::evstore.new_event)
+		SELECT array_agg(ROW(a_type(), '{}', condition || jsonb_build_object('before', g), NULL, some_tags(3), NULL)::evstore.new_event)
 		FROM generate_series(0, floor(2 * random())::integer) g $$;
 
 	-- read, decide, and append if nothing has come

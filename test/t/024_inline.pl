@@ -79,10 +79,10 @@ sub is_right
 
 # Ways to append, of several events, in orders of their regions that differ; some are rolled back.
 my %scripts = (
-	ask => q{SELECT evstore.append('ask-' || :n % 3, (SELECT array_agg(('Asked', say(i), NULL, NULL, NULL)::evstore.new_event)
+	ask => q{SELECT evstore.append('ask-' || :n % 3, (SELECT array_agg(('Asked', say(i), NULL, NULL, NULL, NULL)::evstore.new_event)
 		FROM generate_series(1, 1 + :n % 3) i));},
 	one => q{SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));},
-	many => q{SELECT evstore.append('sale-' || :n % 20, (SELECT array_agg(('Sold', say(:n + i), NULL, NULL, NULL)::evstore.new_event)
+	many => q{SELECT evstore.append('sale-' || :n % 20, (SELECT array_agg(('Sold', say(:n + i), NULL, NULL, NULL, NULL)::evstore.new_event)
 		FROM generate_series(1, 1 + :n % 7) i));},
 	insert => q{INSERT INTO events (stream, type, data) SELECT 'sale-' || i % 20, 'Sold', say(i) FROM generate_series(:n, :n + 5) i ORDER BY i % 20;},
 	rollback => qq{BEGIN;

@@ -33,10 +33,10 @@ $node->safe_psql(
 			RAISE EXCEPTION 'not enough' USING ERRCODE = 'BANK1';
 		END IF;
 		RETURN QUERY SELECT 'Withdrawn', jsonb_build_object('amount', -(command->>'amount')::numeric, 'seen', a.events),
-			NULL::jsonb, NULL::uuid, NULL::text[];
+			NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer;
 	END $$;
 	CREATE FUNCTION deposit(a account, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS $$
-		SELECT 'Deposited', command || jsonb_build_object('seen', coalesce(a.events, 0)), NULL::jsonb, NULL::uuid, NULL::text[] $$;
+		SELECT 'Deposited', command || jsonb_build_object('seen', coalesce(a.events, 0)), NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer $$;
 	SELECT evstore.create_aggregate('account', 'apply', snapshot_every => 50);
 	SELECT evstore.create_command('withdraw', 'account', 'withdraw');
 	SELECT evstore.create_command('deposit', 'account', 'deposit');
