@@ -333,7 +333,11 @@ evs_inner_advance(EvsInner *inner, Node *aggregation, const NullableDatum *argum
 	return call(&inner->transition, inner->collation, aggregation, inner->count + 1, arguments);
 }
 
-/* Two states as one. May change, and keep, the first. */
+/*
+ * Two states as one. May change, and keep, the first. A state in memory that is
+ * null has no bytes, so the executor never combines with one either; of two
+ * such, not every combine function makes a null again.
+ */
 NullableDatum
 evs_inner_combine(EvsInner *inner, Node *aggregation, NullableDatum a, NullableDatum b)
 {
@@ -341,6 +345,8 @@ evs_inner_combine(EvsInner *inner, Node *aggregation, NullableDatum a, NullableD
 
 	if (inner->combine.fn_strict && (a.isnull || b.isnull))
 		return a.isnull ? b : a;
+	if (inner->state_type == INTERNALOID && b.isnull)
+		return a;
 	return call(&inner->combine, inner->collation, aggregation, 2, arguments);
 }
 
