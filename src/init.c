@@ -18,6 +18,7 @@
 #include "project/inline.h"
 #include "project/progress.h"
 #include "project/projection.h"
+#include "project/seal.h"
 #include "server/hooks.h"
 #include "store/alter.h"
 #include "store/cause.h"
@@ -63,6 +64,7 @@ static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_alter_xact,
 	&evs_door_xact,
 	&evs_inline_xact,
+	&evs_seal_xact,
 	&evs_projection_xact,
 	&evs_lifecycle_xact,
 };

@@ -35,9 +35,29 @@ typedef struct Seal
 	uint8		mark[MARK_LENGTH];
 } Seal;
 
-/* The key, and the schema of the extension that it belongs to. */
+/* The key, and the schema of the extension that it belongs to; forgotten with what is rolled back, as it may be. */
 static uint8 key[KEY_LENGTH];
 static Oid	key_schema = InvalidOid;
+
+/* A subtransaction was rolled back. */
+static void
+seal_subxact_aborted(SubTransactionId subxact)
+{
+	key_schema = InvalidOid;
+}
+
+/* The transaction is over. */
+static void
+seal_finished(bool committed)
+{
+	if (!committed)
+		key_schema = InvalidOid;
+}
+
+const EvsXactSubscriber evs_seal_xact = {
+	.finished = seal_finished,
+	.subxact_aborted = seal_subxact_aborted,
+};
 
 /* Make the key of this database, if there is none yet. Call inside SPI. */
 void

@@ -182,6 +182,24 @@ SELECT evstore._combine(NULL, '-', 1, 2);
 \echo :SQLSTATE
 \set VERBOSITY default
 
+-- A key that is made in a transaction which is rolled back is forgotten with it.
+\c -
+SET search_path = regress_projection_aggregate;
+BEGIN;
+DELETE FROM evstore._seal;
+SELECT evstore.create_projection('undone', query => 'SELECT stddev(version) AS deviation FROM events');
+SELECT evstore._final('stddev(integer)', '-', evstore._partial('stddev(integer)', '-', NULL::bytea, 1), NULL::numeric);
+ROLLBACK;
+SELECT evstore._final('stddev(integer)', '-', _of_integer_state, NULL::numeric) = of_integer AS right FROM deviations WHERE k = 'k1';
+BEGIN;
+DELETE FROM evstore._seal;
+SAVEPOINT before;
+SELECT evstore.create_projection('undone', query => 'SELECT stddev(version) AS deviation FROM events');
+SELECT evstore._final('stddev(integer)', '-', evstore._partial('stddev(integer)', '-', NULL::bytea, 1), NULL::numeric);
+ROLLBACK TO before;
+SELECT evstore._partial('stddev(integer)', '-', NULL::bytea, 1) IS NOT NULL AS sealed;
+ROLLBACK;
+
 -- A broken state stops its projection, and says so.
 UPDATE deviations SET _of_integer_state = set_byte(_of_integer_state, 1, 3) WHERE k = 'k1';
 SELECT version FROM evstore.append('s-1', 't1', '{"k": "k1", "x": 3}');
