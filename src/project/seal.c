@@ -16,6 +16,7 @@
  */
 #include "evstore.h"
 
+#include "access/xact.h"
 #include "base/catalog.h"
 #include "base/owner.h"
 #include "catalog/pg_type.h"
@@ -24,6 +25,7 @@
 #include "executor/spi.h"
 #include "project/seal.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #define KEY_LENGTH 32
 #define MARK_LENGTH 16
@@ -80,11 +82,16 @@ evs_seal_prepare(void)
 	evs_owner_end(&frame);
 }
 
-/* Read the key. */
+/*
+ * Read the key, as it is now: whoever appends may have a snapshot from before it
+ * was made. In a parallel query there can be no other snapshot than the query's.
+ */
 static void
 load_key(void)
 {
 	EvsOwnerFrame frame;
+	Snapshot	snapshot;
+	SPIPlanPtr	plan;
 	bool		isnull;
 	bytea	   *found;
 
@@ -92,8 +99,12 @@ load_key(void)
 		return;
 	SPI_connect();
 	evs_owner_begin_extension(&frame);
-	if (SPI_execute("SELECT key FROM evstore._seal", true, 0) != SPI_OK_SELECT)
+	plan = SPI_prepare("SELECT key FROM evstore._seal", 0, NULL);
+	snapshot = RegisterSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
+	if (plan == NULL ||
+		SPI_execute_snapshot(plan, NULL, NULL, snapshot, InvalidSnapshot, true, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the key of the seal");
+	UnregisterSnapshot(snapshot);
 	evs_owner_end(&frame);
 	if (SPI_processed != 1)
 		ereport(ERROR,
