@@ -25,6 +25,7 @@
 #include "project/projection.h"
 #include "project/view.h"
 #include "project/rows.h"
+#include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -179,6 +180,8 @@ evs_explain_projection(PG_FUNCTION_ARGS)
 		/* An inline one has no checkpoint: any few positions will do. */
 		if (!evs_checkpoint_read(id, &reach))
 			reach.checkpoint = 0;
+		if (OidIsValid(explanation.projection->state_table))
+			LockRelationOid(explanation.projection->state_table, AccessShareLock);
 		evs_apply_check(explanation.projection);
 		explain(&explanation, reach.checkpoint);
 	}

@@ -68,17 +68,20 @@ evs_rebuild_prepare(const EvsProjection *original)
 				 errmsg("an inline projection cannot be rebuilt"),
 				 errdetail("Whoever appends applies it."),
 				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async'), and rebuild it then.")));
+	/* From here on its read table stays. */
+	if (OidIsValid(original->state_table))
+		LockRelationOid(original->state_table, AccessShareLock);
 	evs_apply_check(original);
 	return ask("SELECT pg_catalog.nextval('evstore._projection_id')::integer");
 }
 
 /*
  * For a query, make the table that the rebuild fills, in its own schema, as it
- * is over no events: outside a batch that is what the relation, a view over the
- * batch or a query, shows. Returns the table. Call inside SPI.
+ * is over no events: outside a batch that is what a query of a batch shows.
+ * Returns the table. Call inside SPI.
  */
 Oid
-evs_rebuild_create_table(const EvsProjection *rebuild, const char *relation)
+evs_rebuild_create_table(const EvsProjection *rebuild, const char *select)
 {
 	char	   *schema = evs_projection_shadow(rebuild->id);
 	char	   *name = get_rel_name(rebuild->state_table);
@@ -87,7 +90,7 @@ evs_rebuild_create_table(const EvsProjection *rebuild, const char *relation)
 	EvsOwnerFrame frame;
 
 	evs_owner_begin(&frame, rebuild->owner, rebuild->settings);
-	if (SPI_execute(psprintf("CREATE TABLE %s AS SELECT * FROM %s", table, relation), false, 0) != SPI_OK_UTILITY)
+	if (SPI_execute(psprintf("CREATE TABLE %s AS %s", table, select), false, 0) != SPI_OK_UTILITY)
 		elog(ERROR, "could not create table %s", table);
 	if (SPI_execute(psprintf(rebuild->keys[0] == '(' ? "CREATE UNIQUE INDEX ON %s (%s)" :
 							 "ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)", table, rebuild->keys),
@@ -159,10 +162,9 @@ evs_rebuild_projection(PG_FUNCTION_ARGS)
 		rebuild.rebuilds = id;
 		if (rebuild.kind == EVS_QUERY)
 		{
-			char	   *view = quote_qualified_identifier(EVS_EXTENSION, get_rel_name(evs_view_find(original)));
-
+			evs_view_require(original);
 			rebuild.batch_size = EVS_REBUILD_BATCH_SIZE;
-			rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, view);
+			rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, evs_view_initial(original));
 			rebuild.read_tables = list_make1_oid(rebuild.read_table);
 			evs_shadow_close_schema(evs_projection_shadow(rebuild.id), rebuild.owner);
 		}

@@ -190,9 +190,12 @@ evs_recompute(EvsProjection *projection, EvsPosition position, List *read_tables
 				 errdetail("It was applied in the order in which events came, which is not that of their positions."),
 				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async').")));
 	if (projection->kind == EVS_QUERY)
+	{
+		evs_view_require(projection);
 		keep_rows(projection,
 				  query(projection, linitial_oid(read_tables), psprintf("(%s)", evs_view_initial(projection)), context),
 				  (EvsBounds) {0, position}, rows);
+	}
 	else
 	{
 		PreventCommandIfReadOnly("computing a statement or handler projection anew");

@@ -91,7 +91,7 @@ replace_query(const EvsProjection *original, EvsProjection *replacement)
 	replacement->ordered = query->ordered;
 	replacement->batch_size = EVS_REBUILD_BATCH_SIZE;
 	replacement->read_table = replacement->state_table =
-		evs_rebuild_create_table(replacement, psprintf("(%s) q", query->select));
+		evs_rebuild_create_table(replacement, query->select);
 	replacement->read_tables = list_make1_oid(replacement->read_table);
 	evs_projection_insert(replacement, query->select);
 	evs_rebuild_inherit(replacement);

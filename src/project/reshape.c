@@ -144,10 +144,16 @@ evs_reshape_plan(const EvsProjection *original, const EvsProjection *replacement
 {
 	EvsReshape *plan = palloc0_object(EvsReshape);
 	Relation	view = table_open(evs_view_find(replacement), AccessShareLock);
+	char	   *schema = get_namespace_name(get_rel_namespace(original->read_table));
+	char	   *name = get_rel_name(original->read_table);
 
+	/* It is not locked yet, as it is not known how. */
+	if (schema == NULL || name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the read table of projection \"%s\" does not exist", original->name)));
 	plan->read_table = original->read_table;
-	plan->name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(plan->read_table)),
-											get_rel_name(plan->read_table));
+	plan->name = quote_qualified_identifier(schema, name);
 	plan->keys = replacement->keys;
 	plan_columns(plan, split(original->columns), view);
 	table_close(view, NoLock);

@@ -56,7 +56,7 @@ execute_as_extension(const char *sql)
 	evs_owner_end(&frame);
 }
 
-/* Refuse to compute anew what nobody knows the tables of. */
+/* Refuse to compute anew what nobody knows the tables of; from here on they stay. */
 void
 evs_shadow_require_tables(const EvsProjection *projection)
 {
@@ -69,10 +69,13 @@ evs_shadow_require_tables(const EvsProjection *projection)
 				 errdetail("Which tables it writes is known to its statement or handler alone."),
 				 errhint("Declare them with evstore.create_projection(..., read_tables => ...).")));
 	foreach(cell, projection->read_tables)
+	{
+		LockRelationOid(lfirst_oid(cell), AccessShareLock);
 		if (get_rel_name(lfirst_oid(cell)) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("a read table of projection \"%s\" does not exist", projection->name)));
+	}
 }
 
 /* Make a schema in which a role can make tables. It goes with the extension. */

@@ -260,10 +260,15 @@ evs_swap(const EvsClaim *claim, bool held, EvsReach *reach)
 	if ((!held && !standing.held) || !evs_mode_lock(rebuild->id, false) || !evs_mode_lock(original->id, false))
 		return EVS_SWAP_LATER;
 	tables = original->kind == EVS_QUERY ? list_make1_oid(original->state_table) : rebuild->read_tables;
-	evs_apply_check(rebuild);
 	if (original->kind == EVS_QUERY && OidIsValid(evs_view_own(rebuild->id)))
 		shape = evs_reshape_plan(original, rebuild);
 	lock_all(original, rebuild, tables, shape);
+	/* What is locked now stays; it may have gone before. */
+	if (original->kind == EVS_QUERY)
+		evs_apply_check(original);
+	else
+		evs_shadow_require_tables(rebuild);
+	evs_apply_check(rebuild);
 	if (!read_standing(original->id, true, &standing) || !read_standing(rebuild->id, true, &built_standing))
 		return EVS_SWAP_GONE;
 	if (standing.position == EVS_INLINE_CHECKPOINT)

@@ -56,6 +56,18 @@ evs_view_find(const EvsProjection *projection)
 	return evs_view_own(view_id(projection));
 }
 
+/* Refuse to go on with a query whose view has gone with something that it uses. */
+void
+evs_view_require(const EvsProjection *projection)
+{
+	if (!OidIsValid(evs_view_find(projection)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the query of projection \"%s\" was dropped", projection->name),
+				 errdetail("Something that it uses was dropped with CASCADE."),
+				 errhint("Give it another with evstore.replace_projection(), or drop the projection.")));
+}
+
 /*
  * Lock the view. A batch reads it before it moves the checkpoint; whoever locks
  * the checkpoint first must have locked the view before.

@@ -16,5 +16,6 @@ extern char *evs_view_rows(const EvsProjection *projection, const char *query);
 extern char *evs_view_initial(const EvsProjection *projection);
 extern char *evs_view_upsert(const EvsProjection *projection, const char *read_table, const char *select);
 extern Oid	evs_view_find(const EvsProjection *projection);
+extern void evs_view_require(const EvsProjection *projection);
 
 #endif							/* EVSTORE_VIEW_H */
