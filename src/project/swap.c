@@ -45,11 +45,12 @@
 #define LOCK_TIMEOUT "10s"
 #define RESHAPE_LOCK_TIMEOUT "1s"
 
-/* The name of a rebuild's table that stands for a read table. */
+/* The name of a rebuild's table that stands for a read table, which may have got another name meanwhile. */
 static char *
 built_table(const EvsProjection *rebuild, Oid read_table)
 {
-	return evs_shadow_table(evs_projection_shadow(rebuild->id), read_table);
+	return evs_shadow_table(evs_projection_shadow(rebuild->id),
+							rebuild->kind == EVS_QUERY ? rebuild->state_table : read_table);
 }
 
 /* Bring one read table to what the rebuild holds. Returns how many rows differed. */

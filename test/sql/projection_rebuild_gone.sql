@@ -52,13 +52,22 @@ COMMIT;
 SELECT failure('sums');
 SELECT evstore.drop_projection('sums');
 
+-- One that has got another name.
+BEGIN;
+SELECT evstore.rebuild_projection('counts');
+UPDATE counts SET n = 0;
+ALTER TABLE counts RENAME TO counted;
+COMMIT;
+SELECT failure('counts');
+SELECT * FROM counted ORDER BY k;
+
 -- What the query uses, and with that the query: it can be given another.
 SET client_min_messages = warning;
 DROP FUNCTION key_of CASCADE;
 RESET client_min_messages;
 SELECT evstore.rebuild_projection('counts');
 SELECT * FROM evstore.verify_projection('counts');
-SELECT * FROM evstore.projection_as_of(NULL::counts, 6);
+SELECT * FROM evstore.projection_as_of(NULL::counted, 6);
 SELECT evstore.replace_projection('counts', query => $$SELECT data->>'k' AS k, count(*) AS n FROM events GROUP BY 1$$);
 SELECT failure('counts');
 SELECT * FROM evstore.verify_projection('counts');
