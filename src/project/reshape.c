@@ -4,7 +4,8 @@
  *
  * The table is changed in place: columns that the new query does not have are
  * dropped, those that are new are added, and the key is replaced if it is
- * another. A column that keeps its name and changes its type is a new one.
+ * another, or if one of its columns is. A column that keeps its name and changes
+ * its type, or the length or collation of it, is a new one.
  * Nothing that depends on a column is dropped with it, but for indexes; that
  * this will not be in the way is checked when the query is replaced, and again
  * by the server when the time has come.
@@ -80,11 +81,24 @@ column_definition(Form_pg_attribute attribute)
 					collate_clause(attribute));
 }
 
-/* Sort out the columns of the new query's view. */
+/* Does the read table's column of this number hold what one of the new query's view does? */
+static bool
+is_same(const EvsReshape *plan, AttrNumber number, Form_pg_attribute attribute)
+{
+	Oid			type;
+	int32		modifier;
+	Oid			collation;
+
+	get_atttypetypmodcoll(plan->read_table, number, &type, &modifier, &collation);
+	return type == attribute->atttypid && modifier == attribute->atttypmod && collation == attribute->attcollation;
+}
+
+/* Sort out the columns of the new query's view. With a column of it, a key goes as well. */
 static void
 plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
 {
 	TupleDesc	desc = RelationGetDescr(view);
+	List	   *keys = plan->keys[0] == '(' ? NIL : split(plan->keys);
 	List	   *kept = NIL;
 	ListCell   *cell;
 
@@ -99,10 +113,13 @@ plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
 					 errmsg("the read table has a column \"%s\" of its own", name),
 					 errhint("Name the query's column otherwise, or drop that one.")));
-		if (number != InvalidAttrNumber && get_atttype(plan->read_table, number) == attribute->atttypid)
+		if (number != InvalidAttrNumber && is_same(plan, number, attribute))
 			kept = lappend(kept, name);
 		else
+		{
 			plan->added = lappend(plan->added, column_definition(attribute));
+			plan->new_key = plan->new_key || contains(keys, name);
+		}
 	}
 	foreach(cell, old_columns)
 	{
@@ -155,9 +172,9 @@ evs_reshape_plan(const EvsProjection *original, const EvsProjection *replacement
 	plan->read_table = original->read_table;
 	plan->name = quote_qualified_identifier(schema, name);
 	plan->keys = replacement->keys;
+	plan->new_key = strcmp(original->keys, replacement->keys) != 0;
 	plan_columns(plan, split(original->columns), view);
 	table_close(view, NoLock);
-	plan->new_key = strcmp(original->keys, replacement->keys) != 0;
 	if (plan->new_key)
 		plan->old_key = find_key(plan->read_table, split(original->keys));
 	return plan->gone != NIL || plan->added != NIL || plan->new_key ? plan : NULL;

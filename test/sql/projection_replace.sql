@@ -82,6 +82,35 @@ SELECT 'orders_by_region'::regclass::oid = :oid AS same_table, relacl IS NOT NUL
 SELECT definition LIKE '%channel%' AS kept, keys, columns FROM evstore._projection WHERE name = 'orders_by_region';
 SELECT viewname LIKE '\_batch\_%' FROM pg_views WHERE schemaname = 'evstore' AND viewname LIKE '\_batch%';
 
+-- A key that keeps its name and gets another type, length or collation.
+SELECT evstore.create_projection('totals', query => $$
+	SELECT data->>'total' AS total, count(*) AS orders FROM events WHERE data ? 'total' GROUP BY data->>'total'$$);
+SELECT evstore.wait_for('totals');
+SELECT evstore.replace_projection('totals', query => $$
+	SELECT ((data->>'total')::numeric / 8)::numeric(9,1) AS total, count(*) AS orders FROM events WHERE data ? 'total' GROUP BY 1$$);
+SELECT replaced('totals');
+SELECT evstore.append('order-9', 'OrderPlaced', '{"total": 8}') IS NOT NULL AS appended;
+SELECT evstore.wait_for('totals');
+SELECT * FROM evstore.verify_projection('totals');
+SELECT evstore.replace_projection('totals', query => $$
+	SELECT ((data->>'total')::numeric / 8)::numeric(9,3) AS total, count(*) AS orders FROM events WHERE data ? 'total' GROUP BY 1$$);
+SELECT replaced('totals');
+SELECT * FROM evstore.verify_projection('totals');
+SELECT total, orders FROM totals WHERE total < 1 ORDER BY total;
+SELECT evstore.replace_projection('totals', query => $$
+	SELECT (data->>'total') COLLATE "C" AS total, count(*) AS orders FROM events WHERE data ? 'total' GROUP BY 1$$);
+SELECT replaced('totals');
+SELECT evstore.replace_projection('totals', query => $$
+	SELECT (data->>'total') COLLATE "POSIX" AS total, count(*) AS orders FROM events WHERE data ? 'total' GROUP BY 1$$);
+SELECT replaced('totals');
+SELECT evstore.append('order-9', 'OrderPlaced', '{"total": 8}') IS NOT NULL AS appended;
+SELECT evstore.wait_for('totals');
+SELECT * FROM evstore.verify_projection('totals');
+SELECT attname, format_type(atttypid, atttypmod), collname FROM pg_attribute LEFT JOIN pg_collation c ON c.oid = attcollation
+WHERE attrelid = 'totals'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum;
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'totals'::regclass;
+SELECT evstore.drop_projection('totals');
+
 -- What hangs on a column that would go is named at once, and nothing is begun.
 CREATE VIEW channels AS SELECT DISTINCT channel FROM orders_by_region;
 SELECT evstore.replace_projection('orders_by_region', query => 'SELECT data->>''region'' AS region, count(*) AS orders FROM events GROUP BY 1');
