@@ -163,7 +163,7 @@ enum
 	ARG_READ_TABLES = ARG_SETTINGS + 5
 };
 
-/* Have others who declare the same name wait until we have, or have not. */
+/* Have others who declare, rebuild or drop the same name wait until we have, or have not. */
 void
 evs_declare_lock_name(const char *name)
 {
@@ -447,6 +447,8 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	bool		keep_table = PG_GETARG_BOOL(1);
 	EvsProjection *projection;
 
+	/* Nobody begins to rebuild it meanwhile. */
+	evs_declare_lock_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
 	projection = evs_projection_load(id);
 	if (projection && projection->kind == EVS_QUERY)

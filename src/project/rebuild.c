@@ -49,13 +49,33 @@ evs_rebuild_find(int original)
 }
 
 /*
+ * The projection that the first argument of a SQL function names, if the caller
+ * may steer it. Nobody else begins to rebuild it, or drops it, until the
+ * transaction ends. Call inside SPI.
+ */
+EvsProjection *
+evs_rebuild_original(FunctionCallInfo fcinfo, const char *function)
+{
+	int			id = evs_projection_own(fcinfo, function);
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	EvsProjection *original;
+
+	evs_declare_lock_name(name);
+	original = evs_projection_load(id);
+	if (original == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("projection \"%s\" does not exist", name)));
+	return original;
+}
+
+/*
  * Begin a rebuild: there is none yet, and the projection is one that can be
  * built anew. Returns the id that the rebuild gets. Call inside SPI.
  */
 int
 evs_rebuild_prepare(const EvsProjection *original)
 {
-	evs_declare_lock_name(original->name);
 	if (evs_rebuild_find(original->id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -149,33 +169,29 @@ PG_FUNCTION_INFO_V1(evs_cancel_rebuild);
 Datum
 evs_rebuild_projection(PG_FUNCTION_ARGS)
 {
-	int			id = evs_projection_own(fcinfo, "evstore.rebuild_projection()");
 	EvsProjection *original;
+	EvsProjection rebuild;
 
 	SPI_connect();
-	original = evs_projection_load(id);
-	if (original)
+	original = evs_rebuild_original(fcinfo, "evstore.rebuild_projection()");
+	rebuild = *original;
+	rebuild.id = evs_rebuild_prepare(original);
+	rebuild.rebuilds = original->id;
+	if (rebuild.kind == EVS_QUERY)
 	{
-		EvsProjection rebuild = *original;
-
-		rebuild.id = evs_rebuild_prepare(original);
-		rebuild.rebuilds = id;
-		if (rebuild.kind == EVS_QUERY)
-		{
-			evs_view_require(original);
-			rebuild.batch_size = EVS_REBUILD_BATCH_SIZE;
-			rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, evs_view_initial(original));
-			rebuild.read_tables = list_make1_oid(rebuild.read_table);
-			evs_shadow_close_schema(evs_projection_shadow(rebuild.id), rebuild.owner);
-		}
-		else
-		{
-			(void) evs_shadow_create(original, evs_projection_shadow(rebuild.id));
-			rebuild.read_table = rebuild.state_table = InvalidOid;
-		}
-		evs_projection_insert(&rebuild, NULL);
-		evs_rebuild_inherit(&rebuild);
+		evs_view_require(original);
+		rebuild.batch_size = EVS_REBUILD_BATCH_SIZE;
+		rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, evs_view_initial(original));
+		rebuild.read_tables = list_make1_oid(rebuild.read_table);
+		evs_shadow_close_schema(evs_projection_shadow(rebuild.id), rebuild.owner);
 	}
+	else
+	{
+		(void) evs_shadow_create(original, evs_projection_shadow(rebuild.id));
+		rebuild.read_table = rebuild.state_table = InvalidOid;
+	}
+	evs_projection_insert(&rebuild, NULL);
+	evs_rebuild_inherit(&rebuild);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

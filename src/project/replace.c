@@ -147,17 +147,13 @@ evs_replace_projection(PG_FUNCTION_ARGS)
 	ErrorContextCallback context;
 	EvsProjectionKind kind;
 	char	   *definition = new_definition(fcinfo, &kind);
-	int			id;
 
 	if (PG_ARGISNULL(ARG_NAME))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("the name of a projection must not be null")));
-	id = evs_projection_own(fcinfo, "evstore.replace_projection()");
 	SPI_connect();
-	original = evs_projection_load(id);
-	if (original == NULL)
-		elog(ERROR, "projection %d is gone", id);
+	original = evs_rebuild_original(fcinfo, "evstore.replace_projection()");
 	check_kind(original, kind);
 	if (kind == EVS_QUERY && !PG_ARGISNULL(ARG_READ_TABLES))
 		ereport(ERROR,
@@ -165,7 +161,7 @@ evs_replace_projection(PG_FUNCTION_ARGS)
 				 errmsg("a query has one read table, and keeps it")));
 	replacement = *original;
 	replacement.id = evs_rebuild_prepare(original);
-	replacement.rebuilds = id;
+	replacement.rebuilds = original->id;
 	replacement.kind = kind;
 	replacement.definition = definition;
 
