@@ -36,21 +36,28 @@ read_apply(EvsAggregate *aggregate, const char *category)
 	get_typlenbyval(aggregate->state_type, &aggregate->state_length, &aggregate->state_by_value);
 }
 
-/* The columns of a composite state, as text. */
+/* The columns of a composite state, as text, and those of rows in it. The definition is told which rows these are. */
 static void
-describe_columns(StringInfo description, Oid type)
+describe_columns(StringInfo description, EvsDefinition *definition, Oid type)
 {
-	TupleDesc	desc = lookup_rowtype_tupdesc_domain(type, -1, true);
+	Oid			element = get_base_element_type(type);
+	Oid			row = getBaseType(OidIsValid(element) ? element : type);
+	TupleDesc	desc;
 
-	if (desc == NULL)
+	if (get_typtype(row) != TYPTYPE_COMPOSITE)
 		return;
+	definition->row_types = lappend_oid(definition->row_types, row);
+	definition->row_version += evs_definition_row_version(row);
+	desc = lookup_rowtype_tupdesc(row, -1);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 
-		if (!column->attisdropped)
-			appendStringInfo(description, "%s %s\n", NameStr(column->attname),
-							 format_type_with_typemod(column->atttypid, column->atttypmod));
+		if (column->attisdropped)
+			continue;
+		appendStringInfo(description, "%s %s\n", NameStr(column->attname),
+						 format_type_with_typemod(column->atttypid, column->atttypmod));
+		describe_columns(description, definition, column->atttypid);
 	}
 	ReleaseTupleDesc(desc);
 }
@@ -71,7 +78,7 @@ describe_upcasters(StringInfo description, Oid event_table)
  * events. What the function calls in turn is not known.
  */
 static char *
-hash_definition(const EvsAggregate *aggregate, Oid event_table)
+hash_definition(EvsAggregate *aggregate, Oid event_table)
 {
 	StringInfoData description;
 	uint64		hash[2];
@@ -79,7 +86,7 @@ hash_definition(const EvsAggregate *aggregate, Oid event_table)
 	initStringInfo(&description);
 	appendStringInfo(&description, "%s\n%s\n", format_type_be_qualified(aggregate->state_type),
 					 aggregate->initial_state ? aggregate->initial_state : "\\N");
-	describe_columns(&description, aggregate->state_type);
+	describe_columns(&description, &aggregate->definition, aggregate->state_type);
 	if (!aggregate->is_sql_aggregate)
 		appendStringInfoString(&description, TextDatumGetCString(DirectFunctionCall1(pg_get_functiondef,
 																			  ObjectIdGetDatum(aggregate->apply))));
@@ -173,8 +180,8 @@ read_aggregate(const EvsDefinition *key)
 	if (aggregate == NULL)
 		return NULL;
 	read_apply(aggregate, key->category);
-	read_initial_state(aggregate);
 	aggregate->hash = hash_definition(aggregate, key->event_table);
+	read_initial_state(aggregate);
 	return &aggregate->definition;
 }
 

@@ -4,8 +4,10 @@
  *
  * Both are rows that name functions of users, each kept in a view (called.c).
  * Backends keep what they have read until a function or a type changes; making
- * and dropping the view, which has a row type, is such a change. An entry that
- * somebody is using when that happens lives on, retired, until nobody uses any.
+ * and dropping the view, which has a row type, is such a change. A change of the
+ * columns of a row type is none to the type, and is looked for at each use. An
+ * entry that somebody is using when that happens lives on, retired, until nobody
+ * uses any.
  */
 #include "evstore.h"
 
@@ -17,6 +19,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 static List *known = NIL;		/* of EvsDefinition; up to date unless "stale" */
 static List *retired = NIL;		/* of EvsDefinition that were in use when they became stale */
@@ -106,6 +109,25 @@ is_it(const EvsDefinition *definition, const EvsDefinition *key)
 	return strcmp(definition->name, key->name) == 0;
 }
 
+/* A number that changes with the columns of a row type, and only ever grows. */
+uint64
+evs_definition_row_version(Oid type)
+{
+	return assign_record_type_identifier(type, -1);
+}
+
+/* Have the rows that a definition deals in the columns that they had? */
+static bool
+is_current(const EvsDefinition *definition)
+{
+	uint64		version = 0;
+	ListCell   *cell;
+
+	foreach(cell, definition->row_types)
+		version += evs_definition_row_version(lfirst_oid(cell));
+	return version == definition->row_version;
+}
+
 /* Read a definition, in a memory context of its own, and keep it; NULL if there is none. */
 static EvsDefinition *
 read_and_keep(const EvsDefinition *key, EvsDefinitionReader read)
@@ -150,6 +172,12 @@ evs_definition_open(Oid event_table, const text *stream, const char *name, EvsDe
 	foreach(cell, known)
 		if (is_it(lfirst(cell), &key))
 			definition = lfirst(cell);
+	if (definition && !is_current(definition))
+	{
+		stale = true;
+		forget_stale();
+		definition = NULL;
+	}
 	if (definition == NULL)
 		definition = read_and_keep(&key, read);
 	if (definition)

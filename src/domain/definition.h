@@ -20,6 +20,8 @@ typedef struct EvsDefinition
 	Oid			owner;
 	ArrayType  *settings;		/* see owner.c */
 	SPIPlanPtr	plan;			/* kept with it, or NULL */
+	List	   *row_types;		/* of Oid: rows that it deals in */
+	uint64		row_version;	/* of their columns: evs_definition_row_version() */
 	MemoryContext context;		/* holds what it is the first member of */
 } EvsDefinition;
 
@@ -32,6 +34,7 @@ extern void evs_definition_install(void);
 extern EvsDefinition *evs_definition_open(Oid event_table, const text *stream, const char *name,
 										  EvsDefinitionReader read);
 extern void evs_definition_close(void);
+extern uint64 evs_definition_row_version(Oid type);
 extern char *evs_definition_category(FunctionCallInfo fcinfo, int argument);
 
 #endif							/* EVSTORE_DEFINITION_H */

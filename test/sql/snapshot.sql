@@ -93,6 +93,26 @@ ALTER TYPE tally ADD ATTRIBUTE added text;
 CREATE OR REPLACE FUNCTION tally_up(t tally, e evstore.event) RETURNS tally LANGUAGE sql AS
 	$$SELECT (coalesce(t.n, 0) + 1, array_append(t.types, e.type), 'new')::tally$$;
 SELECT * FROM evstore.load_as(NULL::tally, 'tally-1');
+-- A row that gets another column, alone or within another row, makes an old snapshot useless at once.
+CREATE TYPE item AS (sku text, n integer);
+CREATE TYPE basket AS (total integer, items item[]);
+CREATE FUNCTION basket_add(b basket, e evstore.event) RETURNS basket LANGUAGE plpgsql AS
+	$$BEGIN b.total := coalesce(b.total, 0) + 1; b.items := array_append(b.items, jsonb_populate_record(NULL::item, e.data)); RETURN b; END$$;
+SELECT evstore.create_aggregate('basket', 'basket_add', snapshot_every => 1);
+SELECT evstore.append('basket-1', 'T', '{"sku": "a", "n": 1, "price": 5}') IS NOT NULL AS appended;
+CALL wait_all();
+SELECT stream, version, state FROM evstore._snapshot WHERE stream LIKE 'basket%';
+SELECT * FROM evstore.load_as(NULL::basket, 'basket-1');
+ALTER TYPE item ADD ATTRIBUTE price integer;
+SELECT * FROM evstore.load_as(NULL::basket, 'basket-1');
+SELECT evstore.append('basket-1', 'T', '{"sku": "b", "n": 1, "price": 6}') IS NOT NULL AS appended;
+CALL wait_all();
+SELECT stream, version, state FROM evstore._snapshot WHERE stream LIKE 'basket%';
+ALTER TYPE basket ADD ATTRIBUTE note text;
+SELECT * FROM evstore.load_as(NULL::basket, 'basket-1');
+SELECT evstore.append('basket-1', 'T', '{"sku": "c", "n": 1, "price": 7}') IS NOT NULL AS appended;
+CALL wait_all();
+SELECT stream, version, state FROM evstore._snapshot WHERE stream LIKE 'basket%';
 CREATE FUNCTION always_null(text, evstore.event) RETURNS text LANGUAGE sql AS 'SELECT NULL';
 SELECT evstore.create_aggregate('null', 'always_null', 'x', snapshot_every => 1);
 SELECT evstore.append('null-1', 'T', '{}') IS NOT NULL AS appended;
