@@ -10,6 +10,7 @@
  */
 #include "evstore.h"
 
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "project/bounds.h"
 
@@ -31,6 +32,25 @@ evs_bounds_set(const EvsBounds *bounds)
 
 	current = bounds;
 	return before;
+}
+
+/* Run a statement as outside of a batch, also where a handler asks for it. Call inside SPI; returns what SPI does. */
+int
+evs_bounds_execute_outside(const char *sql)
+{
+	const EvsBounds *outer = evs_bounds_set(NULL);
+	volatile int result = 0;
+
+	PG_TRY();
+	{
+		result = SPI_execute(sql, false, 0);
+	}
+	PG_FINALLY();
+	{
+		(void) evs_bounds_set(outer);
+	}
+	PG_END_TRY();
+	return result;
 }
 
 PG_FUNCTION_INFO_V1(evs_batch_from);

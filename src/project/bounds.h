@@ -16,5 +16,6 @@ typedef struct EvsBounds
 
 extern const EvsBounds *evs_bounds(void);
 extern const EvsBounds *evs_bounds_set(const EvsBounds *bounds);
+extern int	evs_bounds_execute_outside(const char *sql);
 
 #endif							/* EVSTORE_BOUNDS_H */

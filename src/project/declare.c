@@ -23,6 +23,7 @@
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "project/bounds.h"
 #include "project/declare.h"
 #include "project/handler.h"
 #include "project/mode.h"
@@ -129,8 +130,8 @@ fill_table(const EvsProjection *projection)
 	EvsOwnerFrame frame;
 
 	evs_owner_begin(&frame, GetUserId(), NULL);
-	if (SPI_execute(psprintf("INSERT INTO %s (%s) %s", table, projection->columns, evs_view_initial(projection)),
-					false, 0) != SPI_OK_INSERT)
+	if (evs_bounds_execute_outside(psprintf("INSERT INTO %s (%s) %s", table, projection->columns,
+											evs_view_initial(projection))) != SPI_OK_INSERT)
 		elog(ERROR, "could not fill table \"%s\"", table);
 	evs_owner_end(&frame);
 }

@@ -22,6 +22,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "project/apply.h"
+#include "project/bounds.h"
 #include "project/declare.h"
 #include "project/rebuild.h"
 #include "project/shadow.h"
@@ -110,7 +111,7 @@ evs_rebuild_create_table(const EvsProjection *rebuild, const char *select)
 	EvsOwnerFrame frame;
 
 	evs_owner_begin(&frame, rebuild->owner, rebuild->settings);
-	if (SPI_execute(psprintf("CREATE TABLE %s AS %s", table, select), false, 0) != SPI_OK_UTILITY)
+	if (evs_bounds_execute_outside(psprintf("CREATE TABLE %s AS %s", table, select)) != SPI_OK_UTILITY)
 		elog(ERROR, "could not create table %s", table);
 	if (SPI_execute(psprintf(rebuild->keys[0] == '(' ? "CREATE UNIQUE INDEX ON %s (%s)" :
 							 "ALTER TABLE %s ADD UNIQUE NULLS NOT DISTINCT (%s)", table, rebuild->keys),

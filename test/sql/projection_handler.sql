@@ -123,6 +123,24 @@ SELECT evstore.create_projection('x', handler => 'withdrawn', event_table => 'ba
 SELECT evstore.create_projection('x', handler => 'withdrawn', batch_size => 0);
 \set VERBOSITY default
 
+-- What a handler declares, or has built anew, begins without the batch that is being applied.
+CREATE FUNCTION declares(e evstore.event) RETURNS void LANGUAGE plpgsql AS
+$$
+BEGIN
+	PERFORM evstore.create_projection('total', read_table => 'regress_projection_handler.total', query => 'SELECT count(*) AS n FROM events');
+	PERFORM evstore.rebuild_projection('types');
+END
+$$;
+SELECT evstore.create_projection('types', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+SELECT evstore.create_projection('declares', handlers => '{"Declared": "declares"}');
+SELECT version FROM evstore.append('declared', 'Declared', '{}');
+SELECT evstore.wait_for('declares');
+SELECT evstore.wait_for('total');
+DO $$ BEGIN FOR i IN 1..6000 LOOP EXIT WHEN NOT EXISTS (SELECT FROM evstore.rebuild_progress WHERE projection = 'types'); PERFORM pg_sleep(0.01); COMMIT; END LOOP; END $$;
+SELECT * FROM evstore.verify_projection('total');
+SELECT * FROM evstore.verify_projection('types');
+SELECT evstore.drop_projection(name) FROM unnest('{declares,total,types}'::text[]) name;
+
 -- The owner must be allowed to read the events, and to call it.
 CREATE ROLE regress_handler_owner;
 GRANT USAGE ON SCHEMA regress_projection_handler TO regress_handler_owner;
