@@ -238,6 +238,22 @@ put_in_place(const EvsProjection *original, const EvsProjection *rebuild, const 
 }
 
 /*
+ * Refuse to put in place what a replacement has built whose view has gone with
+ * something that it uses: some of it is the work of the view that it replaces.
+ */
+static void
+check_view(const EvsProjection *original, const EvsProjection *rebuild)
+{
+	if (rebuild->kind != EVS_STATEMENT && !OidIsValid(evs_view_own(rebuild->id)) &&
+		strcmp(rebuild->definition, original->definition) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the new definition of projection \"%s\" was dropped", original->name),
+				 errdetail("Something that it uses was dropped with CASCADE."),
+				 errhint("Run evstore.cancel_rebuild().")));
+}
+
+/*
  * Swap a claimed rebuild, if it can be done now. "held" says whether the caller
  * holds the claim of the projection that is rebuilt, which is known to have come
  * as far as *reach; that is set to where it stands now. Call inside SPI, with a
@@ -270,6 +286,7 @@ evs_swap(const EvsClaim *claim, bool held, EvsReach *reach)
 	else
 		evs_shadow_require_tables(rebuild);
 	evs_apply_check(rebuild);
+	check_view(original, rebuild);
 	if (!read_standing(original->id, true, &standing) || !read_standing(rebuild->id, true, &built_standing))
 		return EVS_SWAP_GONE;
 	if (standing.position == EVS_INLINE_CHECKPOINT)

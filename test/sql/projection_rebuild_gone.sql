@@ -61,6 +61,17 @@ COMMIT;
 SELECT failure('counts');
 SELECT * FROM counted ORDER BY k;
 
+-- What a replacement uses: nothing is put in place.
+CREATE FUNCTION double_of(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN 2 * $1; END$$;
+BEGIN;
+SELECT evstore.replace_projection('counts', query => $$SELECT key_of(data) AS k, count(double_of(version)) AS n FROM events GROUP BY 1$$);
+SET LOCAL client_min_messages = warning;
+DROP FUNCTION double_of CASCADE;
+COMMIT;
+SELECT failure('counts');
+SELECT evstore.cancel_rebuild('counts');
+SELECT definition FROM evstore._projection WHERE name = 'counts';
+
 -- What the query uses, and with that the query: it can be given another.
 SET client_min_messages = warning;
 DROP FUNCTION key_of CASCADE;
@@ -70,6 +81,8 @@ SELECT * FROM evstore.verify_projection('counts');
 SELECT * FROM evstore.projection_as_of(NULL::counted, 6);
 SELECT evstore.replace_projection('counts', query => $$SELECT data->>'k' AS k, count(*) AS n FROM events GROUP BY 1$$);
 SELECT failure('counts');
+\c -
+SET search_path = regress_rebuild_gone;
 SELECT * FROM evstore.verify_projection('counts');
 
 SELECT evstore.drop_projection('counts');
