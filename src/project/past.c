@@ -189,11 +189,12 @@ evs_projection_as_of(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("the first argument must have the row type of a read table"),
 				 errhint("Pass NULL as the row type of a read table, as in NULL::orders_by_region.")));
-	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	projection = find_projection(read_table);
 	evs_recompute_check_caller(projection);
 	LockRelationOid(read_table, AccessShareLock);
+	/* From here on the table has the columns that are asked for. */
+	InitMaterializedSRF(fcinfo, 0);
 
 	/* First the mark, then the snapshot: store/position.c. */
 	limit = seen_only ? 0 : evs_position_safe();

@@ -36,6 +36,7 @@
 #include "project/view.h"
 #include "storage/lmgr.h"
 #include "store/position.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -80,6 +81,21 @@ merge(const EvsProjection *original, const EvsProjection *rebuild, Oid read_tabl
 	evs_owner_end(&frame);
 	tuplestore_end(rows);
 	return count;
+}
+
+/* Refuse to lock a table against its writers, as LOCK TABLE does, for an owner who could not. */
+static void
+check_writable(const EvsProjection *projection, Oid table)
+{
+	bool		is_missing = false;
+
+	if (pg_class_aclcheck_ext(table, projection->owner, ACL_UPDATE | ACL_DELETE | ACL_TRUNCATE,
+							  &is_missing) != ACLCHECK_OK && !is_missing)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for read table \"%s\"", get_rel_name(table)),
+				 errdetail("What is built can be put in place only if the owner of projection \"%s\" may change its rows.",
+						   projection->name)));
 }
 
 /* What of a checkpoint's row matters to a swap. */
@@ -196,7 +212,10 @@ lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List
 	(void) set_config_option("lock_timeout", shape ? RESHAPE_LOCK_TIMEOUT : LOCK_TIMEOUT,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	foreach(cell, tables)
+	{
+		check_writable(original, lfirst_oid(cell));
 		LockRelationOid(lfirst_oid(cell), shape ? AccessExclusiveLock : ShareRowExclusiveLock);
+	}
 	evs_rebuild_lock_tables(rebuild);
 	if (!OidIsValid(evs_view_own(rebuild->id)) && rebuild->kind != EVS_STATEMENT)
 		return;
@@ -277,6 +296,7 @@ evs_swap(const EvsClaim *claim, bool held, EvsReach *reach)
 	if ((!held && !standing.held) || !evs_mode_lock(rebuild->id, false) || !evs_mode_lock(original->id, false))
 		return EVS_SWAP_LATER;
 	tables = original->kind == EVS_QUERY ? list_make1_oid(original->state_table) : rebuild->read_tables;
+	evs_apply_check(rebuild);
 	if (original->kind == EVS_QUERY && OidIsValid(evs_view_own(rebuild->id)))
 		shape = evs_reshape_plan(original, rebuild);
 	lock_all(original, rebuild, tables, shape);

@@ -61,6 +61,18 @@ COMMIT;
 SELECT failure('counts');
 SELECT * FROM counted ORDER BY k;
 
+-- Whoever may not change a table does not lock it against those who may.
+CREATE ROLE regress_rebuild_gone;
+GRANT USAGE ON SCHEMA regress_rebuild_gone TO regress_rebuild_gone;
+CREATE TABLE theirs (v int);
+GRANT SELECT ON events, theirs TO regress_rebuild_gone;
+SET ROLE regress_rebuild_gone;
+SELECT evstore.create_projection('theirs', statement => 'SELECT count(*) FROM new_events', read_tables => '{theirs}');
+SELECT evstore.rebuild_projection('theirs');
+RESET ROLE;
+SELECT failure('theirs');
+SELECT evstore.drop_projection('theirs');
+
 -- What a replacement uses: nothing is put in place.
 CREATE FUNCTION double_of(bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN 2 * $1; END$$;
 BEGIN;
@@ -89,3 +101,4 @@ SELECT evstore.drop_projection('counts');
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
 DROP SCHEMA regress_rebuild_gone CASCADE;
+DROP ROLE regress_rebuild_gone;
