@@ -186,9 +186,22 @@ get_func_language(Oid function)
 	return language;
 }
 
+/* Does a function take two values of exactly this type? */
+static bool
+takes_two_of(Oid function, Oid type)
+{
+	Oid		   *types;
+	int			count;
+
+	(void) get_func_signature(function, &types, &count);
+	return count == 2 && types[0] == type && types[1] == type;
+}
+
 /*
  * Can a combine function be called as an ordinary one? Some built-in ones insist
- * on being part of an aggregate, and so may any that is written in C.
+ * on being part of an aggregate, and so may any that is written in C. The call is
+ * kept by name: one for types of many kinds could be taken over, by whoever may
+ * make another beside it, for exactly these.
  */
 static bool
 is_callable(const Aggref *aggregate, Oid combine)
@@ -201,7 +214,8 @@ is_callable(const Aggref *aggregate, Oid combine)
 	{
 		Oid			language = get_func_language(combine);
 
-		return language != ClanguageId && language != INTERNALlanguageId;
+		return language != ClanguageId && language != INTERNALlanguageId &&
+			takes_two_of(combine, aggregate->aggtype);
 	}
 	for (int i = 0; i < lengthof(built_in); i++)
 		if (strcmp(get_func_name(aggregate->aggfnoid), built_in[i]) == 0)

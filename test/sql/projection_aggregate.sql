@@ -200,6 +200,19 @@ ROLLBACK TO before;
 SELECT evstore._partial('stddev(integer)', '-', NULL::bytea, 1) IS NOT NULL AS sealed;
 ROLLBACK;
 
+-- No other function takes the place of one that combines any types.
+CREATE AGGREGATE gathered(anyelement) (SFUNC = collect_step, STYPE = anyarray, COMBINEFUNC = collect_combine, INITCOND = '{}');
+SELECT evstore.create_projection('gathered', query => 'SELECT stream, gathered(type) AS types FROM events WHERE stream = ''g'' GROUP BY stream');
+SELECT version FROM evstore.append('g', 't1', '{}');
+SELECT evstore.wait_for('gathered');
+CREATE FUNCTION collect_combine(text[], text[]) RETURNS text[] LANGUAGE sql IMMUTABLE AS 'SELECT ARRAY[current_user::text]';
+SELECT evstore.set_projection('gathered', batch_size => 1000);
+SELECT version FROM evstore.append('g', 't2', '{}');
+SELECT evstore.wait_for('gathered');
+SELECT array(SELECT unnest(types) ORDER BY 1) AS types FROM gathered;
+DROP FUNCTION collect_combine(text[], text[]);
+SELECT evstore.drop_projection('gathered');
+
 -- A broken state stops its projection, and says so.
 UPDATE deviations SET _of_integer_state = set_byte(_of_integer_state, 1, 3) WHERE k = 'k1';
 SELECT version FROM evstore.append('s-1', 't1', '{"k": "k1", "x": 3}');
