@@ -5,7 +5,8 @@
  * Two sides, what is expected and what is there, meet in one full join, by the
  * table's key. NULL is a key like any other, so the join is by a hash of the
  * key, which any join can use, and the key itself. Rows of a table without a
- * key meet by all they hold, numbered where several hold the same.
+ * key meet by all they hold, numbered, in the order of their places, where
+ * several hold the same.
  *
  * Columns that a sequence fills are not compared: their values tell in which
  * order rows came, attempts that were rolled back included.
@@ -245,9 +246,9 @@ side(const EvsCompared *table, const char *source, bool stored, double sample)
 						hash, place, columns, source, sample_condition(hash, sample));
 	}
 	return psprintf("(SELECT true AS \"evstore there\", pg_catalog.jsonb_hash_extended(t.\"evstore row\", 0) AS \"evstore hash\","
-					" pg_catalog.row_number() OVER (PARTITION BY t.\"evstore row\") AS \"evstore number\", t.*"
+					" pg_catalog.row_number() OVER (PARTITION BY t.\"evstore row\"%s) AS \"evstore number\", t.*"
 					" FROM (SELECT (SELECT pg_catalog.to_jsonb(\"evstore item\") FROM (SELECT%s) \"evstore item\") AS \"evstore row\"%s%s FROM %s t) t%s)",
-					each(table, -1, false, " t.%", ","), place, columns, source,
+					stored ? " ORDER BY t.\"evstore place\"" : "", each(table, -1, false, " t.%", ","), place, columns, source,
 					sample_condition("pg_catalog.jsonb_hash_extended(t.\"evstore row\", 0)", sample));
 }
 
