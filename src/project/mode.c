@@ -25,6 +25,7 @@
  *
  *	1. the mode		EVS_LOCK_MODE, of this one projection. A worker has it from
  *					before its batch to its end, and does not wait for it.
+ *					Whoever has parked events applied waits for it.
  *	2. the event table
  *	3. the read table
  *	4. the checkpoint's row, and rows of read tables

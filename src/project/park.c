@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "project/checkpoint.h"
+#include "project/mode.h"
 #include "project/park.h"
 #include "project/view.h"
 #include "store/table.h"
@@ -360,6 +361,8 @@ replay_stream(int projection, Datum stream)
 	SPITupleTable *rows;
 	uint64		count;
 
+	/* A rebuild that is put in place locks the mode, the read tables, then the checkpoint. */
+	(void) evs_mode_lock(projection, true);
 	/* A batch locks the read table first, then its view, then its checkpoint. */
 	applied = evs_apply_find(projection);
 	if (applied == NULL)
