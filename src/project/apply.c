@@ -484,9 +484,16 @@ evs_apply_apart(EvsProjection *projection, EvsBounds bounds)
 	EvsApplied	applied = {.definition = projection, .state = &state};
 
 	write_sql(projection, &state);
-	(void) evs_apply_events(&applied, bounds);
-	if (state.plan)
-		SPI_freeplan(state.plan);
+	PG_TRY();
+	{
+		(void) evs_apply_events(&applied, bounds);
+	}
+	PG_FINALLY();
+	{
+		if (state.plan)
+			SPI_freeplan(state.plan);
+	}
+	PG_END_TRY();
 }
 
 /*

@@ -157,6 +157,25 @@ INSERT INTO inline VALUES ('none', 1);
 SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differences FROM evstore.projections WHERE name IN ('small', 'having', 'total', 'inline') ORDER BY name;
 SELECT evstore.rebuild_projection('inline');
 
+-- What cannot be computed anew leaves no plan behind, however often.
+CREATE TABLE elsewhere (n bigint);
+SELECT evstore.create_projection('elsewhere', read_table => 'elsewhere', statement => 'INSERT INTO regress_projection_verify.elsewhere SELECT count(*) FROM new_events');
+SELECT evstore.wait_for('elsewhere');
+SELECT * FROM evstore.verify_projection('elsewhere');
+SELECT count(*) AS plans FROM pg_backend_memory_contexts WHERE name = 'CachedPlanSource' \gset
+DO $$
+BEGIN
+	FOR i IN 1..50 LOOP
+		BEGIN
+			PERFORM evstore.verify_projection('elsewhere');
+		EXCEPTION WHEN read_only_sql_transaction THEN
+			NULL;
+		END;
+	END LOOP;
+END
+$$;
+SELECT count(*) < :plans + 25 AS few FROM pg_backend_memory_contexts WHERE name = 'CachedPlanSource';
+
 SELECT count(evstore.drop_projection(name)) AS dropped FROM evstore.projections;
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
