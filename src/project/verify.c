@@ -3,11 +3,15 @@
  *		Comparing read tables with what the events make of them.
  *
  * Checkpoint, read tables and events are read under one snapshot, taken for
- * this, in which they agree; nobody waits for it, and it waits for nobody.
+ * this, in which they agree; nobody waits for it, and it waits for nobody. The
+ * definition is read before it. Where another has been put in place in between,
+ * it is read again.
  */
 #include "evstore.h"
 
+#include "access/xact.h"
 #include "base/owner.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "executor/spi.h"
@@ -29,22 +33,61 @@ report_query(const EvsProjection *projection, Oid read_table, const char *expect
 							  list_length(projection->read_tables) > 1);
 }
 
+/* Does the active snapshot see this definition? */
+static bool
+is_seen(const EvsProjection *projection)
+{
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(projection->id), CStringGetTextDatum(projection->definition)};
+	EvsOwnerFrame frame;
+
+	evs_owner_begin_extension(&frame);
+	if (SPI_execute_with_args("SELECT FROM evstore._projection WHERE id = $1 AND definition = $2",
+							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read evstore._projection");
+	evs_owner_end(&frame);
+	return SPI_processed > 0;
+}
+
+/* What is compared of a projection; from here on it keeps its columns. */
+static List *
+lock_tables(const EvsProjection *projection)
+{
+	List	   *tables = projection->kind == EVS_QUERY ? list_make1_oid(projection->state_table) : projection->read_tables;
+	ListCell   *cell;
+
+	foreach(cell, tables)
+		LockRelationOid(lfirst_oid(cell), AccessShareLock);
+	return tables;
+}
+
 /* Put the rows of a projection that differ, or of a sample of their keys, into "rows". Call inside SPI. */
 void
 evs_verify(EvsProjection *projection, double sample, Tuplestorestate *rows)
 {
-	List	   *tables = projection->kind == EVS_QUERY ? list_make1_oid(projection->state_table) : projection->read_tables;
-	EvsPosition position;
-	ListCell   *cell;
+	for (; projection; projection = evs_projection_load(projection->id))
+	{
+		List	   *tables = lock_tables(projection);
+		EvsPosition position;
+		bool		exists;
+		bool		seen;
 
-	/* What another transaction does to a table's columns, it has done before the snapshot or does after. */
-	foreach(cell, tables)
-		LockRelationOid(lfirst_oid(cell), AccessShareLock);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	/* An inline one stands beyond every position, and has applied what the snapshot sees. */
-	if (evs_checkpoint_seen(projection->id, &position))
-		evs_recompute(projection, position, tables, report_query, &sample, rows);
-	PopActiveSnapshot();
+		/* What another transaction does to a table's columns, it has done before the snapshot or does after. */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		/* An inline one stands beyond every position, and has applied what the snapshot sees. */
+		exists = evs_checkpoint_seen(projection->id, &position);
+		seen = exists && is_seen(projection);
+		if (seen)
+			evs_recompute(projection, position, tables, report_query, &sample, rows);
+		PopActiveSnapshot();
+		if (seen || !exists)
+			return;
+		if (IsolationUsesXactSnapshot())
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("projection \"%s\" was replaced after the snapshot of this transaction", projection->name),
+					 errhint("Verify it in a new transaction.")));
+	}
 }
 
 PG_FUNCTION_INFO_V1(evs_verify_projection);
