@@ -4,7 +4,7 @@
 CREATE SCHEMA regress_rebuild_gone;
 SET search_path = regress_rebuild_gone;
 SELECT evstore.create_event_table();
-SELECT count(*) FROM evstore.append('a', (SELECT array_agg(('T', jsonb_build_object('k', v % 2, 'v', v), NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 6) v));
+SELECT count(*) FROM evstore.append('a', (SELECT array_agg(('T', jsonb_build_object('k', v % 2, 'v', v), NULL, NULL, NULL, NULL)::evstore.new_event) FROM generate_series(1, 6) v));
 
 -- Waits until a rebuild is over (NULL), or has failed with this error.
 CREATE FUNCTION failure(name text) RETURNS text LANGUAGE plpgsql AS
