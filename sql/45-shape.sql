@@ -100,18 +100,18 @@ LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION evstore._upcast_here(oid, bigint, bigint, timestamptz, integer, uuid, text, text, jsonb, jsonb, text[]) IS
 	'the same, not in a parallel worker';
 
-CREATE FUNCTION evstore._upcast_data(event_table oid, type text, schema_version integer, data jsonb)
+CREATE FUNCTION evstore._upcast_data(event_table oid, "position" bigint, type text, schema_version integer, data jsonb)
 RETURNS jsonb
 AS 'MODULE_PATHNAME', 'evs_upcast_data'
 LANGUAGE C STABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION evstore._upcast_data(oid, text, integer, jsonb) IS
+COMMENT ON FUNCTION evstore._upcast_data(oid, bigint, text, integer, jsonb) IS
 	'the data of an event in their newest shape';
 
-CREATE FUNCTION evstore._upcast_data_here(event_table oid, type text, schema_version integer, data jsonb)
+CREATE FUNCTION evstore._upcast_data_here(event_table oid, "position" bigint, type text, schema_version integer, data jsonb)
 RETURNS jsonb
 AS 'MODULE_PATHNAME', 'evs_upcast_data'
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
-COMMENT ON FUNCTION evstore._upcast_data_here(oid, text, integer, jsonb) IS
+COMMENT ON FUNCTION evstore._upcast_data_here(oid, bigint, text, integer, jsonb) IS
 	'the same, not in a parallel worker';
 
 CREATE FUNCTION evstore._upcast_version(event_table oid, type text, schema_version integer)

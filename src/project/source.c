@@ -115,7 +115,7 @@ select_upcast(Oid event_table)
 		select = psprintf("SELECT e.\"position\", e.version, e.recorded_at,"
 						  " evstore._upcast_version(e.tableoid, e.type, e.schema_version) AS schema_version,"
 						  " e.id, e.stream, e.type,"
-						  " evstore._upcast_data%s(e.tableoid, e.type, e.schema_version, e.data) AS data,"
+						  " evstore._upcast_data%s(e.tableoid, e.\"position\", e.type, e.schema_version, e.data) AS data,"
 						  " e.metadata, e.tags, e.type AS written_type, e.tags AS written_tags, 1::bigint AS piece FROM %s e",
 						  variant, table->name);
 	evs_table_close(rel);

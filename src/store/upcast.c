@@ -14,8 +14,11 @@
  * search_path, whoever reads. It is not volatile: whatever it is asked about one
  * event, and whenever, it says the same.
  *
- * What is declared is looked up once a query. It must not be freed before the
- * query ends, so the table stays entered until the transaction does.
+ * What is declared is looked up once a query, and all calls in the query share
+ * it. It must not be freed before the query ends, so the table stays entered
+ * until the transaction does. Where a query asks for the data of an event several
+ * times, as one with several aggregates does, they are made once: the last ones
+ * are kept.
  */
 #include "evstore.h"
 
@@ -49,8 +52,15 @@ typedef struct Upcasting
 	EvsCall   **calls;			/* of its upcasters; NULL until one is called */
 	FmgrInfo   *sets;			/* the same of those that return sets; without a function until then */
 	TupleDesc	event;			/* evstore.event */
+	EvsPosition made_position;	/* of the event whose data were made last, or 0 */
+	Datum		made_data;		/* these, in a context of their own */
+	MemoryContext made_context;
 	MemoryContext context;		/* of the query */
+	MemoryContextCallback gone;	/* forgets it with the query */
 } Upcasting;
+
+/* The upcasting that was begun last, if its query has not ended: for the next call in that query. */
+static Upcasting *latest = NULL;
 
 /* An event on its way. */
 typedef struct Event
@@ -95,6 +105,14 @@ evs_upcast_describe(const EvsShapes *shapes)
 	return description.data;
 }
 
+/* A query has ended. */
+static void
+forget(void *upcasting)
+{
+	if (latest == upcasting)
+		latest = NULL;
+}
+
 /* Begin to upcast events of a table, for as long as the query runs that calls us. */
 static Upcasting *
 begin(FunctionCallInfo fcinfo, Oid event_table)
@@ -117,10 +135,14 @@ begin(FunctionCallInfo fcinfo, Oid event_table)
 		upcasting->sets = palloc0_array(FmgrInfo, upcasting->shapes->upcaster_count);
 	}
 	upcasting->event = lookup_rowtype_tupdesc_copy(evs_catalog()->event_type, -1);
+	upcasting->made_context = AllocSetContextCreate(context, "evstore upcast data", ALLOCSET_SMALL_SIZES);
 	upcasting->context = context;
 	table_close(rel, NoLock);
 	MemoryContextSwitchTo(caller);
-	fcinfo->flinfo->fn_extra = upcasting;
+	upcasting->gone.func = forget;
+	upcasting->gone.arg = upcasting;
+	MemoryContextRegisterResetCallback(context, &upcasting->gone);
+	latest = upcasting;
 	return upcasting;
 }
 
@@ -131,7 +153,12 @@ find_upcasting(FunctionCallInfo fcinfo)
 	Upcasting  *upcasting = fcinfo->flinfo->fn_extra;
 	Oid			event_table = PG_GETARG_OID(0);
 
-	return upcasting && upcasting->event_table == event_table ? upcasting : begin(fcinfo, event_table);
+	if (upcasting && upcasting->event_table == event_table)
+		return upcasting;
+	upcasting = latest && latest->context == fcinfo->flinfo->fn_mcxt && latest->event_table == event_table ?
+		latest : begin(fcinfo, event_table);
+	fcinfo->flinfo->fn_extra = upcasting;
+	return upcasting;
 }
 
 /* The upcaster of a shape, NULL if it is the newest. */
@@ -246,6 +273,19 @@ is_whole(const Event *event)
 {
 	return !event->nulls[EVS_COLUMN_TYPE - 1] && !event->nulls[EVS_COLUMN_DATA - 1] &&
 		!event->nulls[EVS_COLUMN_SCHEMA_VERSION - 1];
+}
+
+/* Keep the data that were made of an event. */
+static void
+keep_data(Upcasting *upcasting, EvsPosition position, Datum data)
+{
+	MemoryContext caller = MemoryContextSwitchTo(upcasting->made_context);
+
+	upcasting->made_position = 0;
+	MemoryContextReset(upcasting->made_context);
+	upcasting->made_data = PointerGetDatum(PG_DETOAST_DATUM_COPY(data));
+	upcasting->made_position = position;
+	MemoryContextSwitchTo(caller);
 }
 
 /* An event that an upcaster has returned in place of another. */
@@ -409,18 +449,27 @@ evs_upcast(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* evstore._upcast_data(event_table, type, schema_version, data): the data in their newest shape. */
+/* evstore._upcast_data(event_table, position, type, schema_version, data): the data in their newest shape. */
 Datum
 evs_upcast_data(PG_FUNCTION_ARGS)
 {
 	Upcasting  *upcasting = find_upcasting(fcinfo);
-	const text *type = PG_GETARG_TEXT_PP(1);
-	Datum		data = PG_GETARG_DATUM(3);
-	EvsUpcaster *upcaster;
+	EvsPosition position = PG_GETARG_INT64(1);
+	const text *type = PG_GETARG_TEXT_PP(2);
+	int			version = PG_GETARG_INT32(3);
+	Datum		data = PG_GETARG_DATUM(4);
+	EvsUpcaster *upcaster = find_upcaster(upcasting, type, version);
 
-	for (int version = PG_GETARG_INT32(2); (upcaster = find_upcaster(upcasting, type, version)) != NULL; version++)
-		data = upcast_data(upcasting, upcaster, data);
-	PG_RETURN_DATUM(data);
+	if (upcaster == NULL)
+		PG_RETURN_DATUM(data);
+	if (upcasting->made_position != position)
+	{
+		for (; upcaster != NULL; upcaster = find_upcaster(upcasting, type, ++version))
+			data = upcast_data(upcasting, upcaster, data);
+		keep_data(upcasting, position, data);
+	}
+	/* The caller's may outlive ours. */
+	PG_RETURN_DATUM(datumCopy(upcasting->made_data, false, -1));
 }
 
 /* evstore._upcast_version(event_table, type, schema_version): the version that the newest shape has. */

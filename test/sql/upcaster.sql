@@ -261,7 +261,7 @@ SELECT evstore.create_upcaster('Named', 1, 'with_name', 'owned');
 SET ROLE regress_upcaster_reader;
 SET search_path = pg_catalog;
 SELECT data FROM evstore.read_stream('a-1', event_table => 'regress_upcaster.owned');
-SELECT evstore._upcast_data('regress_upcaster.owned'::regclass, 'Named', 1, '{"id": 1}');
+SELECT evstore._upcast_data('regress_upcaster.owned'::regclass, 1, 'Named', 1, '{"id": 1}');
 RESET ROLE;
 GRANT SELECT ON regress_upcaster.owned TO regress_upcaster_reader;
 SET ROLE regress_upcaster_reader;
