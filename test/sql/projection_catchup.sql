@@ -67,7 +67,8 @@ INSERT INTO query VALUES
 CALL append_round(1);
 -- A row of every kind is there before the first big batch, or is not.
 SELECT count(evstore.create_projection(name, query => query)) AS made FROM query;
-SELECT evstore.create_projection('helped', query => 'SELECT is_helper() AS helper, count(*) AS n FROM events GROUP BY 1');
+-- (An expression without a column would be one group to the planner from version 17 on, and nothing to share.)
+SELECT evstore.create_projection('helped', query => $$SELECT type <> '' AND is_helper() AS helper, count(*) AS n FROM events GROUP BY 1$$);
 SELECT evstore.create_projection('not_helped', query => $$SELECT must_not_help('') AS helper, count(*) AS n FROM events GROUP BY 1$$);
 SELECT evstore.create_projection('asking', query => 'SELECT events_in_batch() AS in_batch, events_of_batch() AS of_batch, count(*) AS n FROM events GROUP BY 1, 2');
 
