@@ -198,7 +198,7 @@ prepare(Upcasting *upcasting, EvsUpcaster *upcaster)
 
 /* Call an upcaster that returns one value, or null. The caller has made its owner the current user. */
 static Datum
-call_once(Upcasting *upcasting, EvsUpcaster *upcaster, Datum argument, bool *isnull)
+call_for_value(Upcasting *upcasting, EvsUpcaster *upcaster, Datum argument, bool *isnull)
 {
 	const NullableDatum arguments[] = {{argument, false}};
 
@@ -237,7 +237,7 @@ call(Upcasting *upcasting, EvsUpcaster *upcaster, Datum argument, ReturnSetInfo 
 	error_context_stack = &context;
 	evs_owner_begin(&frame, upcaster->shape.owner, upcaster->shape.settings);
 	result = set ? call_for_set(upcasting, upcaster, argument, set, isnull) :
-		call_once(upcasting, upcaster, argument, isnull);
+		call_for_value(upcasting, upcaster, argument, isnull);
 	evs_owner_end(&frame);
 	error_context_stack = context.previous;
 	return result;
