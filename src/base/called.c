@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* A text argument that must not be null; "name" says which. */
 char *
@@ -36,10 +37,14 @@ evs_called_text(FunctionCallInfo fcinfo, int argument, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(argument));
 }
 
-/* Refuse whoever does not own the event table. */
+/* Refuse whoever does not own the event table, and a table that is not there. */
 void
 evs_called_check_table_owner(Oid event_table)
 {
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(event_table)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", event_table)));
 	if (!EVS_OWNS_TABLE(event_table, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(event_table));
 }

@@ -8,6 +8,7 @@
 #include "evstore.h"
 
 #include "access/table.h"
+#include "base/called.h"
 #include "base/owner.h"
 #include "base/shmem.h"
 #include "catalog/namespace.h"
@@ -120,14 +121,6 @@ evs_create_event_table(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(get_relname_relid(name->relname, schema));
 }
 
-/* Refuse a caller who does not own the table. */
-static void
-check_owner(Oid relid)
-{
-	if (!EVS_OWNS_TABLE(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(relid));
-}
-
 /* Drop the batch view of an event table, wherever and whatever it is called by now. */
 static void
 drop_batch_view(Oid relid)
@@ -159,12 +152,12 @@ evs_drop_event_table(PG_FUNCTION_ARGS)
 	EvsOwnerFrame frame;
 
 	/* Who may not drop it must not lock it, either. */
-	check_owner(relid);
+	evs_called_check_table_owner(relid);
 	(void) evs_table_open(relid, AccessExclusiveLock, &rel);
 	table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									   RelationGetRelationName(rel));
 	evs_table_close(rel);
-	check_owner(relid);
+	evs_called_check_table_owner(relid);
 	evs_guard_check_drop(relid);
 
 	SPI_connect();
@@ -216,13 +209,13 @@ evs_protect(PG_FUNCTION_ARGS)
 	Oid			relid = PG_GETARG_OID(0);
 
 	evs_shmem_require();
-	check_owner(relid);
+	evs_called_check_table_owner(relid);
 	LockRelationOid(relid, ShareRowExclusiveLock);
 	if (get_rel_name(relid) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
-	check_owner(relid);
+	evs_called_check_table_owner(relid);
 	if (get_rel_relkind(relid) != RELKIND_RELATION)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -141,8 +141,8 @@ DROP VIEW differences;
 SELECT evstore.drop_projection('amounts');
 
 -- Park: the stream is held back from there on, others go on.
-SELECT evstore.create_projection('parks', handlers => '{"Poured": "take"}', on_error => 'park', retries => 0, batch_size => 7);
 INSERT INTO mended VALUES ('P0001');
+SELECT evstore.create_projection('parks', handlers => '{"Poured": "take"}', on_error => 'park', retries => 0, batch_size => 7);
 SELECT evstore.wait_for('parks');
 TRUNCATE applied, mended;
 SELECT pour('{d-1,d-2,d-3}', 131, 190, '{140,150}');
