@@ -1,6 +1,7 @@
 # The kinds of projections beside each other: a handler against a loop in
 # PL/pgSQL, what a projection costs those who append (workers, inline, a
-# trigger of one's own), and one to fifty projections over the same events.
+# trigger of one's own), one to fifty projections over the same events, and one
+# handler that several workers apply, in shards.
 
 # What is kept in every variant: orders and amount of a region, in a table of this name.
 kinds_upsert() {
@@ -18,6 +19,9 @@ kinds_functions() {
 	sql <<-EOF
 	CREATE FUNCTION on_event(e evstore.event) RETURNS void LANGUAGE plpgsql AS
 		\$\$BEGIN $(kinds_upsert by_handler e.data) END\$\$;
+	CREATE FUNCTION on_stream_event(e evstore.event) RETURNS void LANGUAGE plpgsql AS
+		\$\$BEGIN INSERT INTO by_shards AS t VALUES (e.stream, 1, (e.data->>'amount')::numeric)
+			ON CONFLICT (stream) DO UPDATE SET orders = t.orders + 1, amount = t.amount + excluded.amount; END\$\$;
 	CREATE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS
 		\$\$BEGIN $(kinds_upsert by_trigger NEW.data) RETURN NULL; END\$\$;
 	CREATE PROCEDURE row_by_row(a_commit integer) LANGUAGE plpgsql AS \$\$
@@ -88,6 +92,16 @@ kinds_many() {
 	done
 }
 
+# Sample how many events a second a handler with so many shards applies, a row a stream: round, events, shards.
+kinds_shards() {
+	sql -c "CREATE TABLE by_shards (stream text PRIMARY KEY, orders numeric, amount numeric) WITH (fillfactor = 50)"
+	sample_rate "kinds-shards-$3" "$1" "$2" "$(seconds_of "
+		SELECT evstore.create_projection('kinds', handler => 'on_stream_event', shards => $3);
+		SELECT evstore.wait_for('kinds', timeout => '30 minutes');")"
+	check_equal by_shards stream "SELECT stream, count(*)::numeric AS orders, sum((data->>'amount')::numeric) AS amount FROM events GROUP BY stream"
+	sql -c "SELECT evstore.drop_projection('kinds')" -c "DROP TABLE by_shards" > /dev/null
+}
+
 # Announce the rows.
 kinds_rows() {
 	local count
@@ -95,6 +109,9 @@ kinds_rows() {
 	row kinds-handler "kinds: handler in PL/pgSQL" "events/s" kinds-loop ">= 1.5"
 	for count in 1 10 50; do
 		row "kinds-many-$count" "kinds: $count query projections together" "events/s" $([ $count = 1 ] || echo kinds-many-1)
+	done
+	for count in 1 2 4; do
+		row "kinds-shards-$count" "kinds: handler with shards => $count" "events/s" $([ $count = 1 ] || echo kinds-shards-1)
 	done
 	row kinds-none "kinds, 16 clients, fsync: append, no projection" "events/s"
 	row kinds-inline "kinds, 16 clients, fsync: append, one inline query" "events/s" kinds-none
@@ -118,6 +135,13 @@ section_kinds() {
 			kinds_many $round $events $count
 		done
 	done
+	sql -c "ALTER SYSTEM SET evstore.workers = 4" -c "SELECT pg_reload_conf()" > /dev/null
+	for ((round = 1; round <= BENCH_ROUNDS; round++)); do
+		for count in 1 2 4; do
+			kinds_shards $round $events $count
+		done
+	done
+	sql -c "ALTER SYSTEM RESET evstore.workers" -c "SELECT pg_reload_conf()" > /dev/null
 	fresh_tables
 	sql -c "ALTER SYSTEM SET autovacuum = on" -c "SELECT pg_reload_conf()" > /dev/null
 	for ((round = 1; round <= BENCH_ROUNDS; round++)); do

@@ -26,11 +26,17 @@ CREATE TABLE evstore._projection (
 	retries     integer NOT NULL DEFAULT 5 CHECK (retries >= 0),
 	timeout     interval,
 	priority    integer NOT NULL DEFAULT 0,
-	rebuilds    integer UNIQUE
+	rebuilds    integer UNIQUE,
+	shard_of    integer,	-- for all shards of a projection but the first: that one's id
+	shard       integer NOT NULL DEFAULT 0,
+	shards      integer NOT NULL DEFAULT 1 CHECK (shard >= 0 AND shard < shards),
+	division    integer NOT NULL DEFAULT 0,	-- raised when the number of shards changes
+	hashes      bigint	-- tells by which hashes the shards were told apart; NULL if they never were
 );
-CREATE UNIQUE INDEX ON evstore._projection (name) WHERE rebuilds IS NULL;
+CREATE UNIQUE INDEX ON evstore._projection (name) WHERE rebuilds IS NULL AND shard_of IS NULL;
+CREATE UNIQUE INDEX ON evstore._projection (shard_of, shard) WHERE shard_of IS NOT NULL;
 COMMENT ON TABLE evstore._projection IS
-	'one row a projection; what a query or a handler does with a batch is the view evstore._batch_<id>';
+	'one row a projection, or a shard of it; what a query or a handler does with a batch is the view evstore._batch_<id>';
 SELECT pg_catalog.pg_extension_config_dump('evstore._projection', '');
 
 CREATE FUNCTION evstore._projection_arrives()
@@ -90,6 +96,50 @@ LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION evstore._batch_to() IS
 	'the last position of the batch that this session applies; NULL outside a batch';
 
+-- The same for projections with shards, and what tells their shards apart.
+
+CREATE FUNCTION evstore._shard_from()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'evs_shard_from'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._shard_from() IS
+	'the position below the batch that this session applies to a shard; NULL outside a batch';
+
+CREATE FUNCTION evstore._shard_to()
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'evs_shard_to'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._shard_to() IS
+	'the last position of the batch that this session applies to a shard; NULL outside a batch';
+
+CREATE FUNCTION evstore._shard_number()
+RETURNS integer
+AS 'MODULE_PATHNAME', 'evs_shard_number'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._shard_number() IS
+	'the shard that this session applies a batch to, from 0; NULL outside a batch';
+
+CREATE FUNCTION evstore._shard_count()
+RETURNS integer
+AS 'MODULE_PATHNAME', 'evs_shard_count'
+LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION evstore._shard_count() IS
+	'of how many shards that is one; NULL outside a batch';
+
+CREATE FUNCTION evstore._hash(hash bigint, key "any")
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'evs_hash'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION evstore._hash(bigint, "any") IS
+	'a hash with one more key in it, NULL included';
+
+CREATE FUNCTION evstore._in_shard(hash bigint, shard integer, shards integer)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'evs_in_shard'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION evstore._in_shard(bigint, integer, integer) IS
+	'whether what has this hash belongs to a shard';
+
 CREATE FUNCTION evstore.create_projection(
 	name text, query text DEFAULT NULL, statement text DEFAULT NULL,
 	handler text DEFAULT NULL, handlers jsonb DEFAULT NULL,
@@ -97,11 +147,11 @@ CREATE FUNCTION evstore.create_projection(
 	event_table regclass DEFAULT NULL, batch_size integer DEFAULT NULL,
 	on_error text DEFAULT 'stop', retries integer DEFAULT 5,
 	timeout interval DEFAULT NULL, priority integer DEFAULT 0,
-	read_tables text[] DEFAULT NULL)
+	read_tables text[] DEFAULT NULL, shards integer DEFAULT 1)
 RETURNS void
 AS 'MODULE_PATHNAME', 'evs_create_projection'
 LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer, text, integer, interval, integer, text[]) IS
+COMMENT ON FUNCTION evstore.create_projection(text, text, text, text, jsonb, text, text, regclass, integer, text, integer, interval, integer, text[], integer) IS
 	'declare a read table as a query over the events, a statement over the batch view, or functions called for each event, and have it kept by workers, or by whoever appends';
 
 CREATE FUNCTION evstore._inline()
@@ -134,11 +184,12 @@ COMMENT ON FUNCTION evstore.resume_projection(text) IS
 
 CREATE FUNCTION evstore.set_projection(
 	name text, batch_size integer DEFAULT NULL, on_error text DEFAULT NULL,
-	retries integer DEFAULT NULL, timeout interval DEFAULT NULL, priority integer DEFAULT NULL, mode text DEFAULT NULL)
+	retries integer DEFAULT NULL, timeout interval DEFAULT NULL, priority integer DEFAULT NULL, mode text DEFAULT NULL,
+	shards integer DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'evs_set_projection'
 LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION evstore.set_projection(text, integer, text, integer, interval, integer, text) IS
+COMMENT ON FUNCTION evstore.set_projection(text, integer, text, integer, interval, integer, text, integer) IS
 	'change how a projection is applied; what is null stays as it is';
 
 CREATE FUNCTION evstore.retry_projection(name text)
@@ -184,43 +235,6 @@ AS 'MODULE_PATHNAME', 'evs_projection_progress'
 LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION evstore._projection_progress(integer) IS
 	'whether the workers have taken a projection up, its present speed, and how far they know it to be';
-
-CREATE VIEW evstore.projections AS
-	SELECT p.name, p.kind, p.mode,
-		CASE WHEN c.paused THEN 'paused'
-			WHEN c.stopped THEN 'stopped'
-			WHEN p.mode = 'inline' THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger t
-				WHERE t.tgrelid = p.event_table AND t.tgname = 'evstore_inline' AND t.tgenabled = 'A') THEN 'live' ELSE 'detached' END
-			WHEN c.failures > 0 THEN 'failing'
-			WHEN NOT w.taken THEN 'starting'
-			WHEN h.head - r."position" > 10000 THEN 'catching up'
-			ELSE 'live'
-		END AS state,
-		p.owner, p.event_table, p.read_table,
-		r."position", h.head,
-		-- on a standby nobody knows the head
-		CASE WHEN h.head > r."position" THEN h.head - r."position"
-			WHEN h.head IS NOT NULL THEN 0 END AS lag_events,
-		CASE WHEN h.head > r."position" THEN (SELECT pg_catalog.max(evstore._lag_seconds(t, r."position")) FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) t)
-			WHEN h.head IS NOT NULL THEN 0 END AS lag_seconds,
-		w.events_per_second, c.applied_at, c.failures, c.failed_at, c.failed_position,
-		-- an error message may quote data that only the owner may read
-		CASE WHEN pg_catalog.pg_has_role(p.owner, 'USAGE') THEN c.last_error END AS last_error,
-		c.skipped AS skipped_events, c.parked AS parked_streams,
-		p.batch_size, p.on_error, p.retries, p.timeout, p.priority,
-		a.verified_at, a.differences
-	FROM evstore._projection p
-		JOIN evstore._checkpoint c ON c.projection = p.id
-		LEFT JOIN evstore._audit a ON a.projection = p.id
-		CROSS JOIN LATERAL evstore._projection_progress(p.id) w
-		CROSS JOIN (SELECT evstore._safe_position() AS head) h
-		-- where nothing changed a read table, only memory knows how far it is; an inline one has no way to go
-		CROSS JOIN LATERAL (SELECT CASE WHEN p.mode = 'inline' THEN h.head
-			ELSE GREATEST(c."position", w."position") END AS "position") r
-	WHERE p.rebuilds IS NULL;
-COMMENT ON VIEW evstore.projections IS
-	'every projection with its state, how far it came, and what it last failed on';
-GRANT SELECT ON evstore.projections TO PUBLIC;
 
 -- First and last by position: PostgreSQL has no aggregate that can be
 -- maintained for "the value in the newest event".

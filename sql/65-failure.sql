@@ -58,7 +58,11 @@ CREATE VIEW evstore.skipped_events AS
 			SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(t, 'SELECT') AND NOT pg_catalog.row_security_active(t))
 			FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) t) AS events) r
 	-- what a rebuild passes is the projection's when it is in place
-	WHERE p.rebuilds IS NULL;
+	WHERE p.rebuilds IS NULL
+		-- what a key cannot be computed of, every shard skips
+		AND (p.shard = 0 OR NOT EXISTS (
+			SELECT FROM evstore._projection o JOIN evstore._skipped e ON e.projection = o.id AND e."position" = s."position"
+			WHERE (o.id = p.shard_of OR o.shard_of = p.shard_of) AND o.shard < p.shard));
 COMMENT ON VIEW evstore.skipped_events IS
 	'events that projections have passed without applying them: skipped for good, or parked';
 GRANT SELECT ON evstore.skipped_events TO PUBLIC;

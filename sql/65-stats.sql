@@ -30,10 +30,13 @@ COMMENT ON VIEW evstore.stats IS
 GRANT SELECT ON evstore.stats TO PUBLIC;
 
 CREATE VIEW evstore.projection_stats AS
-	SELECT p.name, coalesce(s.batches, 0) AS batches, coalesce(s.positions, 0) AS positions,
-		coalesce(s.failures, 0) AS failures, coalesce(s.busy_seconds, 0) AS busy_seconds
+	SELECT p.name, coalesce(pg_catalog.sum(s.batches), 0)::bigint AS batches,
+		-- each shard passes them all
+		coalesce(pg_catalog.min(s.positions), 0) AS positions,
+		coalesce(pg_catalog.sum(s.failures), 0)::bigint AS failures, coalesce(pg_catalog.sum(s.busy_seconds), 0) AS busy_seconds
 	FROM evstore._projection p LEFT JOIN evstore._projection_stats() s ON s.projection OPERATOR(pg_catalog.=) p.id
-	WHERE p.rebuilds IS NULL;
+	WHERE p.rebuilds IS NULL
+	GROUP BY p.name, coalesce(p.shard_of, p.id);
 COMMENT ON VIEW evstore.projection_stats IS
 	'what each projection has done since the workers took it up';
 GRANT SELECT ON evstore.projection_stats TO PUBLIC;

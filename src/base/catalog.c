@@ -78,6 +78,10 @@ look_up(EvsCatalog *found)
 	found->inline_function = find_function(found->schema, "_inline");
 	found->batch_from_function = find_function(found->schema, "_batch_from");
 	found->batch_to_function = find_function(found->schema, "_batch_to");
+	found->shard_from_function = find_function(found->schema, "_shard_from");
+	found->shard_to_function = find_function(found->schema, "_shard_to");
+	found->shard_number_function = find_function(found->schema, "_shard_number");
+	found->shard_count_function = find_function(found->schema, "_shard_count");
 	return OidIsValid(found->event_type) && OidIsValid(found->new_event_type) &&
 		OidIsValid(found->insert_function) && OidIsValid(found->guard_function);
 }

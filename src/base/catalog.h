@@ -17,6 +17,10 @@ typedef struct EvsCatalog
 	Oid			inline_function;	/* trigger function that applies inline projections */
 	Oid			batch_from_function;	/* evstore._batch_from() */
 	Oid			batch_to_function;	/* evstore._batch_to() */
+	Oid			shard_from_function;	/* evstore._shard_from(), and so on */
+	Oid			shard_to_function;
+	Oid			shard_number_function;
+	Oid			shard_count_function;
 } EvsCatalog;
 
 extern const EvsCatalog *evs_catalog_find(void);

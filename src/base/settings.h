@@ -22,6 +22,9 @@ extern int	evs_max_projections;
 /* Upper bound of evstore.workers: shared memory has that many bells a database. */
 #define EVS_MAX_WORKERS 64
 
+/* More shards of one projection than there can be workers make no sense. */
+#define EVS_MAX_SHARDS EVS_MAX_WORKERS
+
 extern void evs_settings_define(void);
 
 #endif							/* EVSTORE_SETTINGS_H */

@@ -412,10 +412,12 @@ run_planned(const EvsApplied *applied, const EvsBounds *ranges, int count)
 static uint64
 run(const EvsApplied *applied, const EvsBounds *ranges, int count, BatchContext *batch)
 {
-	batch->bounds = (EvsBounds) {ranges[0].from, ranges[count - 1].to};
+	batch->bounds = (EvsBounds) {
+		ranges[0].from, ranges[count - 1].to, applied->definition->shard, applied->definition->shards
+	};
 	(void) evs_bounds_set(&batch->bounds);
 	return count == 1 && (applied->definition->kind == EVS_HANDLER || ranges->to - ranges->from <= EVS_FEW_EVENTS) ?
-		run_kept(applied) : run_planned(applied, ranges, count);
+		run_kept(applied) : run_planned(applied, count == 1 ? &batch->bounds : ranges, count);
 }
 
 /* Run what applies the events of some ranges, as the projection's owner. */
@@ -466,7 +468,8 @@ evs_apply_ranges(EvsApplied *applied, const EvsBounds *ranges, int count)
 	}
 	PG_END_TRY();
 	error_context_stack = context.previous;
-	return applied->definition->kind != EVS_QUERY || written > 0;
+	/* What a statement has done, the number of rows does not tell. */
+	return applied->definition->kind == EVS_STATEMENT || written > 0;
 }
 
 /* Apply the events of a batch; likewise. */
@@ -505,6 +508,8 @@ evs_apply_imagine(const EvsProjection *projection, EvsBounds bounds, void (*func
 {
 	const EvsBounds *outer = evs_bounds_set(&bounds);
 
+	bounds.shard = projection->shard;
+	bounds.shards = projection->shards;
 	pin_settings(projection, bounds.to - bounds.from > EVS_FEW_EVENTS);
 	PG_TRY();
 	{

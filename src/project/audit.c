@@ -29,9 +29,12 @@ evs_audit_next(void)
 {
 	bool		isnull;
 
-	evs_owner_run_extension("SELECT p.id FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
+	evs_owner_run_extension("SELECT p.id FROM evstore._projection p"
 					   " LEFT JOIN evstore._audit a ON a.projection = p.id"
-					   " WHERE p.kind = 'query' AND p.rebuilds IS NULL AND c.skipped = 0 ORDER BY a.verified_at NULLS FIRST, p.id LIMIT 1",
+					   " WHERE p.kind = 'query' AND p.rebuilds IS NULL AND p.shard_of IS NULL"
+					   " AND NOT EXISTS (SELECT FROM evstore._projection s JOIN evstore._checkpoint c ON c.projection = s.id"
+					   "  WHERE (s.id = p.id OR s.shard_of = p.id) AND c.skipped > 0)"
+					   " ORDER BY a.verified_at NULLS FIRST, p.id LIMIT 1",
 					   0, NULL, NULL, NULL, SPI_OK_SELECT);
 	return SPI_processed == 0 ? 0 :
 		DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

@@ -21,6 +21,7 @@
 #include "project/checkpoint.h"
 #include "project/mode.h"
 #include "project/park.h"
+#include "project/shard.h"
 #include "project/tell.h"
 #include "project/view.h"
 #include "store/table.h"
@@ -215,7 +216,11 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 	if (reach->position >= safe)
 		return true;
 	projection = applied->definition;
+	/* What is believed is so of a shard that had other events. */
+	if (claim->division != projection->division)
+		return false;
 	evs_apply_check(projection);
+	evs_shard_check_hashes(projection);
 	if (reach->parked > 0 && !lock_checkpoint(projection, reach))
 		return false;
 
@@ -246,7 +251,7 @@ evs_batch_apply(const EvsClaim *claim, EvsReach *reach, EvsPosition safe, bool *
 		reach->failing = false;
 	}
 	if (changed && projection->rebuilds == 0)
-		evs_tell_listeners(applied->definition->name, to);
+		evs_tell_listeners(projection->name, to, projection->shards > 1 ? projection->shard : -1);
 	reach->position = to;
 	return true;
 }

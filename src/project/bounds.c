@@ -7,6 +7,10 @@
  * views of projections compare with: so the planner sees their values and uses
  * the primary key, and the same text applies one event or a million. Outside a
  * batch they are NULL, and the batch view is empty.
+ *
+ * What has shards (shard.c) asks for the bounds by functions of other names, and
+ * for its shard. So what does not ask for the shard cannot see a shard's batch,
+ * and take all of its events for its own: it is refused.
  */
 #include "evstore.h"
 
@@ -53,8 +57,24 @@ evs_bounds_execute_outside(const char *sql)
 	return result;
 }
 
+/* Refuse to show the whole of a batch that one shard is to apply its part of. */
+static void
+check_whole(void)
+{
+	if (current->shards > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("the batch of a shard cannot be read through the batch view of all events"),
+				 errdetail("Every shard would apply all of them."),
+				 errhint("Name the batch view without its schema, and not by way of another view: that means the events of the shard in a statement. A handler is given its events one by one.")));
+}
+
 PG_FUNCTION_INFO_V1(evs_batch_from);
 PG_FUNCTION_INFO_V1(evs_batch_to);
+PG_FUNCTION_INFO_V1(evs_shard_from);
+PG_FUNCTION_INFO_V1(evs_shard_to);
+PG_FUNCTION_INFO_V1(evs_shard_number);
+PG_FUNCTION_INFO_V1(evs_shard_count);
 
 /* evstore._batch_from() */
 Datum
@@ -62,6 +82,7 @@ evs_batch_from(PG_FUNCTION_ARGS)
 {
 	if (current == NULL)
 		PG_RETURN_NULL();
+	check_whole();
 	PG_RETURN_INT64(current->from);
 }
 
@@ -71,5 +92,42 @@ evs_batch_to(PG_FUNCTION_ARGS)
 {
 	if (current == NULL)
 		PG_RETURN_NULL();
+	check_whole();
 	PG_RETURN_INT64(current->to);
+}
+
+/* evstore._shard_from() */
+Datum
+evs_shard_from(PG_FUNCTION_ARGS)
+{
+	if (current == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(current->from);
+}
+
+/* evstore._shard_to() */
+Datum
+evs_shard_to(PG_FUNCTION_ARGS)
+{
+	if (current == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(current->to);
+}
+
+/* evstore._shard_number() */
+Datum
+evs_shard_number(PG_FUNCTION_ARGS)
+{
+	if (current == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(current->shard);
+}
+
+/* evstore._shard_count() */
+Datum
+evs_shard_count(PG_FUNCTION_ARGS)
+{
+	if (current == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(Max(current->shards, 1));
 }

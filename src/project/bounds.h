@@ -7,11 +7,13 @@
 
 #include "store/event.h"
 
-/* The events of a batch: from < position <= to. */
+/* The events of a batch: from < position <= to, and of those the ones that belong to a shard. */
 typedef struct EvsBounds
 {
 	EvsPosition from;
 	EvsPosition to;
+	int			shard;			/* from 0, */
+	int			shards;			/* of so many; with 0 or 1, all belong to it */
 } EvsBounds;
 
 extern const EvsBounds *evs_bounds(void);

@@ -29,6 +29,7 @@ typedef enum CheckpointPlan
 	PLAN_STOP,
 	PLAN_READ,
 	PLAN_LOCK,
+	PLAN_LOCK_ALL,
 	PLAN_FAIL,
 	PLAN_COUNT
 } CheckpointPlan;
@@ -60,6 +61,8 @@ static const struct
 	2, {INT4OID, TEXTOID}},
 	[PLAN_READ] = {REACH, 1, {INT4OID}},
 	[PLAN_LOCK] = {REACH AT_WORK " FOR UPDATE SKIP LOCKED", 1, {INT4OID}},
+	[PLAN_LOCK_ALL] = {"SELECT FROM evstore._checkpoint WHERE projection IN (SELECT id FROM evstore._projection"
+		" WHERE id = $1 OR shard_of = $1 OR rebuilds = $1) ORDER BY projection FOR UPDATE", 1, {INT4OID}},
 	[PLAN_FAIL] = {"UPDATE evstore._checkpoint SET failed_at = pg_catalog.clock_timestamp(),"
 		" failures = CASE WHEN failed_position IS NOT DISTINCT FROM nullif($3, 0) THEN failures ELSE 0 END + 1,"
 		" failed_position = nullif($3, 0), last_error = $4"
@@ -67,9 +70,9 @@ static const struct
 	4, {INT4OID, INT8OID, INT8OID, TEXTOID}},
 };
 
-/* Run one of the statements as the extension's owner, under the active snapshot or a new one; true if there was a row for it. */
+/* Run one of the statements as the extension's owner; true if there was a row for it. */
 static bool
-run_under(CheckpointPlan which, Datum *values, bool active, int expected)
+run(CheckpointPlan which, Datum *values, int expected)
 {
 	static SPIPlanPtr plans[PLAN_COUNT];
 	EvsOwnerFrame frame;
@@ -85,18 +88,11 @@ run_under(CheckpointPlan which, Datum *values, bool active, int expected)
 			elog(ERROR, "could not prepare a statement over evstore._checkpoint");
 		plans[which] = plan;
 	}
-	result = SPI_execute_plan(plans[which], values, NULL, active, 0);
+	result = SPI_execute_plan(plans[which], values, NULL, false, 0);
 	if (result != expected)
 		elog(ERROR, "could not use evstore._checkpoint: %s", SPI_result_code_string(result));
 	evs_owner_end(&frame);
 	return SPI_processed > 0;
-}
-
-/* The same under a new one. */
-static bool
-run(CheckpointPlan which, Datum *values, int expected)
-{
-	return run_under(which, values, false, expected);
 }
 
 /* Column of the row that a statement returned; none can be null. */
@@ -166,18 +162,6 @@ evs_checkpoint_read(int projection, EvsReach *reach)
 	return read_reach(PLAN_READ, projection, reach);
 }
 
-/* Where it stood for the active snapshot, an inline one's included; false if there was none. */
-bool
-evs_checkpoint_seen(int projection, EvsPosition *position)
-{
-	Datum		values[] = {Int32GetDatum(projection)};
-
-	if (!run_under(PLAN_READ, values, true, SPI_OK_SELECT))
-		return false;
-	*position = DatumGetInt64(column(1));
-	return true;
-}
-
 /*
  * Where it stands now, and keep it locked to the end of the transaction; false, too, if it
  * is held, or if somebody else has locked it: nobody waits here.
@@ -186,6 +170,18 @@ bool
 evs_checkpoint_lock(int projection, EvsReach *reach)
 {
 	return read_reach(PLAN_LOCK, projection, reach);
+}
+
+/*
+ * Lock the checkpoints of a projection, of all its shards and of its rebuild, to
+ * the end of the transaction, in the order in which everybody locks several.
+ */
+void
+evs_checkpoint_lock_all(int whole)
+{
+	Datum		values[] = {Int32GetDatum(whole)};
+
+	(void) run(PLAN_LOCK_ALL, values, SPI_OK_SELECT);
 }
 
 /*

@@ -16,7 +16,7 @@ extern bool evs_checkpoint_pass(int projection, EvsPosition from, EvsPosition to
 extern bool evs_checkpoint_give_up(int projection, EvsPosition from, EvsPosition event, bool park);
 extern void evs_checkpoint_stop(int projection, const char *message);
 extern bool evs_checkpoint_read(int projection, EvsReach *reach);
-extern bool evs_checkpoint_seen(int projection, EvsPosition *position);
+extern void evs_checkpoint_lock_all(int whole);
 extern bool evs_checkpoint_lock(int projection, EvsReach *reach);
 extern int	evs_checkpoint_fail(int projection, EvsPosition from, EvsPosition event,
 								const char *message, int *given_up);

@@ -165,6 +165,8 @@ evs_compare_describe(const EvsProjection *projection, Oid relid)
 		rel = table_open(evs_view_find(projection), AccessShareLock);
 		add_columns(table, rel, true);
 		mark_query_key(table, projection);
+		table->shard = projection->shard;
+		table->shards = projection->shards;
 	}
 	else
 	{
@@ -231,6 +233,26 @@ sample_condition(const char *hash, double sample)
 					(long long) ceil(sample * 1073741824.0));
 }
 
+/*
+ * Which rows of a stored table are compared: those of a sample of the keys, and
+ * of one shard, as evs_shard_divide() tells them apart.
+ */
+static char *
+stored_condition(const EvsCompared *table, const char *hash, double sample)
+{
+	char	   *condition = sample_condition(hash, sample);
+	char	   *keys = "0";
+	ListCell   *cell;
+
+	if (table->shards <= 1)
+		return condition;
+	foreach(cell, table->columns)
+		if (((EvsComparedColumn *) lfirst(cell))->key)
+			keys = psprintf("evstore._hash(%s, t.%s)", keys, ((EvsComparedColumn *) lfirst(cell))->name);
+	return psprintf("%s%s evstore._in_shard(%s, %d, %d)", condition, condition[0] ? " AND" : " WHERE",
+					keys, table->shard, table->shards);
+}
+
 /* One side of the comparison; "stored" if its rows have places in a table. */
 static char *
 side(const EvsCompared *table, const char *source, bool stored, double sample)
@@ -243,7 +265,8 @@ side(const EvsCompared *table, const char *source, bool stored, double sample)
 		char	   *hash = key_hash(table);
 
 		return psprintf("(SELECT true AS \"evstore there\", %s AS \"evstore hash\"%s%s FROM %s t%s)",
-						hash, place, columns, source, sample_condition(hash, sample));
+						hash, place, columns, source,
+						stored ? stored_condition(table, hash, sample) : sample_condition(hash, sample));
 	}
 	return psprintf("(SELECT true AS \"evstore there\", pg_catalog.jsonb_hash_extended(t.\"evstore row\", 0) AS \"evstore hash\","
 					" pg_catalog.row_number() OVER (PARTITION BY t.\"evstore row\"%s) AS \"evstore number\", t.*"

@@ -17,6 +17,8 @@ typedef struct EvsCompared
 	char	   *name;			/* qualified and quoted */
 	List	   *columns;		/* of EvsComparedColumn */
 	bool		keyed;			/* rows are told apart by their key; else by all they hold */
+	int			shard;			/* of a query's, only the rows of this shard are compared, */
+	int			shards;			/* of so many */
 } EvsCompared;
 
 extern EvsCompared *evs_compare_describe(const EvsProjection *projection, Oid relid);

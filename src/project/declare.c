@@ -31,6 +31,7 @@
 #include "project/view.h"
 #include "project/query.h"
 #include "project/rebuild.h"
+#include "project/shards.h"
 #include "project/statement.h"
 #include "project/steer.h"
 #include "store/table.h"
@@ -161,7 +162,7 @@ text_argument(FunctionCallInfo fcinfo, int argument)
 enum
 {
 	ARG_NAME, ARG_QUERY, ARG_STATEMENT, ARG_HANDLER, ARG_HANDLERS, ARG_MODE, ARG_READ_TABLE, ARG_EVENT_TABLE, ARG_SETTINGS,
-	ARG_READ_TABLES = ARG_SETTINGS + 5
+	ARG_READ_TABLES = ARG_SETTINGS + 5, ARG_SHARDS
 };
 
 /* Have others who declare, rebuild or drop the same name wait until we have, or have not. */
@@ -355,7 +356,7 @@ PG_FUNCTION_INFO_V1(evs_drop_projection);
 PG_FUNCTION_INFO_V1(evs_pause_projection);
 PG_FUNCTION_INFO_V1(evs_resume_projection);
 
-/* evstore.create_projection(name, query, statement, handler, handlers, mode, read_table, event_table, its settings, read_tables) */
+/* evstore.create_projection(name, query, statement, handler, handlers, mode, read_table, event_table, its settings, read_tables, shards) */
 Datum
 evs_create_projection(PG_FUNCTION_ARGS)
 {
@@ -390,6 +391,8 @@ evs_create_projection(PG_FUNCTION_ARGS)
 			break;
 	}
 	evs_steer_set(projection.id, fcinfo, ARG_SETTINGS);
+	evs_shards_set(projection.id, PG_ARGISNULL(ARG_SHARDS) ? 1 : PG_GETARG_INT32(ARG_SHARDS));
+	evs_steer_check_parking(evs_projection_load(projection.id));
 	/* What there is already is applied here and now. */
 	if (evs_mode_parse(text_argument(fcinfo, ARG_MODE)))
 		evs_mode_enter_inline(projection.id);

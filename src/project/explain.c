@@ -140,6 +140,9 @@ explain(Explanation *explanation, EvsPosition checkpoint)
 					 quote_identifier(GetUserNameFromId(projection->owner, false)));
 	append_indented(&explanation->text, explanation->sql);
 
+	if (projection->shards > 1)
+		appendStringInfo(&explanation->text, "Each of %d shards applies batches of its own; the plans are those of the first.\n",
+						 projection->shards);
 	if (projection->kind == EVS_HANDLER)
 		appendStringInfoString(&explanation->text, "Plan of a batch:\n");
 	else

@@ -52,11 +52,11 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "project/await.h"
 #include "project/bounds.h"
 #include "project/fresh.h"
 #include "project/generation.h"
 #include "project/kept.h"
-#include "project/progress.h"
 #include "project/projection.h"
 #include "store/position.h"
 #include "utils/hsearch.h"
@@ -179,7 +179,7 @@ wait_for(ReadTableOf *of, EvsPosition position, TimestampTz *deadline)
 		*deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), evs_read_your_writes_timeout);
 	for (;;)
 	{
-		switch (evs_progress_wait(of->projection, position, *deadline))
+		switch (evs_await(of->projection, position, *deadline))
 		{
 			case EVS_WAIT_APPLIED:
 				of->reached = position;

@@ -37,9 +37,10 @@ evs_kept_list(void)
 
 	SPI_connect();
 	evs_owner_begin_extension(&frame);
-	if (SPI_execute("SELECT p.id, p.name, coalesce(p.state_table, p.read_table)::oid, p.mode = 'inline', c.\"position\""
-					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
-					" WHERE p.rebuilds IS NULL ORDER BY p.id",
+	if (SPI_execute("SELECT p.id, p.name, coalesce(p.state_table, p.read_table)::oid, p.mode = 'inline', min(c.\"position\")"
+					" FROM evstore._projection p JOIN evstore._projection s ON coalesce(s.shard_of, s.id) = p.id"
+					" JOIN evstore._checkpoint c ON c.projection = s.id"
+					" WHERE p.rebuilds IS NULL AND p.shard_of IS NULL GROUP BY p.id ORDER BY p.id",
 					false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the projections");
 	spi = MemoryContextSwitchTo(caller);

@@ -49,6 +49,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "project/await.h"
 #include "project/batch.h"
 #include "project/bounds.h"
 #include "project/checkpoint.h"
@@ -139,6 +140,12 @@ check_inline(const EvsProjection *projection)
 				 errmsg("projection \"%s\" cannot be inline", projection->name),
 				 errdetail("It follows several event tables."),
 				 errhint("Leave it to the workers, with mode \"async\".")));
+	if (projection->shards > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("projection \"%s\" cannot be inline", projection->name),
+				 errdetail("It has %d shards, and whoever appends applies all of an event.", projection->shards),
+				 errhint("Give it one with evstore.set_projection(name, shards => 1).")));
 	/* The owner's code will run in every transaction that appends, and can make it fail. */
 	if (pg_class_aclcheck(projection->event_table, projection->owner, ACL_TRIGGER) != ACLCHECK_OK)
 		ereport(ERROR,
@@ -303,7 +310,7 @@ evs_mode_wait_until_near(int id)
 			break;
 		idle = reach.checkpoint > before ? 0 : idle + 1;
 		before = reach.checkpoint;
-		if (evs_progress_wait(id, safe, GetCurrentTimestamp() + USECS_PER_SEC) == EVS_WAIT_APPLIED)
+		if (evs_await(id, safe, GetCurrentTimestamp() + USECS_PER_SEC) == EVS_WAIT_APPLIED)
 			break;
 	}
 }

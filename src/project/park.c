@@ -28,6 +28,7 @@
 #include "project/checkpoint.h"
 #include "project/mode.h"
 #include "project/park.h"
+#include "project/shard.h"
 #include "project/view.h"
 #include "store/table.h"
 #include "utils/builtins.h"
@@ -347,6 +348,20 @@ replay(EvsApplied *applied, SPITupleTable *rows, uint64 count)
 	error_context_stack = context.previous;
 }
 
+/* The shard of a projection that holds a stream back, 0 if none does. Call inside SPI. */
+static int
+holder(int whole, Datum stream)
+{
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(whole), stream};
+	bool		isnull;
+
+	evs_owner_run_extension("SELECT k.projection FROM evstore._parked k JOIN evstore._projection p ON p.id = k.projection"
+							" WHERE (p.id = $1 OR p.shard_of = $1) AND k.stream = $2",
+							lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	return SPI_processed == 0 ? 0 : DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+}
+
 /*
  * Apply the parked events of a stream, and park it no longer. The checkpoint
  * stays locked to the end of the transaction: no batch comes in between, and
@@ -373,6 +388,7 @@ replay_stream(int projection, Datum stream)
 	if (SPI_processed == 0)
 		return 0;
 	evs_apply_check(applied->definition);
+	evs_shard_check_hashes(applied->definition);
 	evs_owner_run_extension("SELECT \"position\", version FROM evstore._skipped"
 							" WHERE projection = $1 AND stream = $2 AND parked ORDER BY \"position\"",
 							lengthof(types), types, values, NULL, SPI_OK_SELECT);
@@ -398,10 +414,13 @@ PG_FUNCTION_INFO_V1(evs_replay_parked);
 Datum
 evs_replay_parked(PG_FUNCTION_ARGS)
 {
-	uint64		count;
+	uint64		count = 0;
+	int			id;
 
 	SPI_connect();
-	count = replay_stream(evs_projection_own(fcinfo, "evstore.replay_parked()"), PG_GETARG_DATUM(1));
+	id = holder(evs_projection_own(fcinfo, "evstore.replay_parked()"), PG_GETARG_DATUM(1));
+	if (id != 0)
+		count = replay_stream(id, PG_GETARG_DATUM(1));
 	SPI_finish();
 	PG_RETURN_INT64(count);
 }

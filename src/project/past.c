@@ -17,8 +17,9 @@
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "project/batch.h"
-#include "project/checkpoint.h"
 #include "project/recompute.h"
+#include "project/shard.h"
+#include "project/shards.h"
 #include "project/state.h"
 #include "project/view.h"
 #include "storage/lmgr.h"
@@ -40,7 +41,7 @@ projections_of_table(Oid read_table)
 	List	   *ids = NIL;
 	bool		isnull;
 
-	evs_owner_run_extension("SELECT id FROM evstore._projection WHERE $1 = ANY (read_tables::oid[]) AND rebuilds IS NULL",
+	evs_owner_run_extension("SELECT id FROM evstore._projection WHERE $1 = ANY (read_tables::oid[]) AND rebuilds IS NULL AND shard_of IS NULL",
 		1, types, values, NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		ids = lappend_int(ids, DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
@@ -115,6 +116,21 @@ asked_position(FunctionCallInfo fcinfo, const EvsProjection *projection, EvsPosi
 	return PG_GETARG_INT64(1);
 }
 
+/*
+ * Where the active snapshot sees a projection stand, 0 if it is gone. It sees all
+ * events that any of its shards has come to.
+ */
+static EvsPosition
+farthest_seen(const EvsProjection *projection)
+{
+	EvsPosition position = 0;
+	ListCell   *cell;
+
+	foreach(cell, evs_shards_seen(projection->id))
+		position = Max(position, ((EvsShardSeen *) lfirst(cell))->position);
+	return position;
+}
+
 /* Does the relation that the rows are computed from have this column? */
 static bool
 has_column(const EvsProjection *projection, Form_pg_attribute attribute)
@@ -181,6 +197,7 @@ evs_projection_as_of(PG_FUNCTION_ARGS)
 	Oid			read_table = get_typ_typrelid(getBaseType(get_fn_expr_argtype(fcinfo->flinfo, 0)));
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	EvsProjection *projection;
+	EvsStanding standing;
 	bool		seen_only = RecoveryInProgress() || IsolationUsesXactSnapshot();
 	EvsPosition limit;
 
@@ -206,11 +223,15 @@ evs_projection_as_of(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("the past of an inline projection is not known to this snapshot"),
 					 errhint("Ask on the primary, at isolation level read committed.")));
-		if (!evs_checkpoint_seen(projection->id, &limit))
-			limit = 0;
+		limit = farthest_seen(projection);
 	}
-	evs_recompute(projection, asked_position(fcinfo, projection, limit), list_make1_oid(read_table),
-				  rows_query, result->setDesc, result->setResult);
+	/* Of shards, all are computed up to one position: as the one shard of one. */
+	evs_shard_check_hashes(projection);
+	projection->settings = projection->stored_settings;
+	projection->shard = 0;
+	projection->shards = 1;
+	standing = (EvsStanding) {projection, asked_position(fcinfo, projection, limit)};
+	evs_recompute(list_make1(&standing), list_make1_oid(read_table), rows_query, result->setDesc, result->setResult);
 	PopActiveSnapshot();
 	SPI_finish();
 	return (Datum) 0;

@@ -19,7 +19,6 @@
 
 #include "access/htup_details.h"
 #include "base/catalog.h"
-#include "base/counters.h"
 #include "base/database.h"
 #include "base/settings.h"
 #include "funcapi.h"
@@ -29,16 +28,12 @@
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 /* The speed shown is an average that forgets with this time constant. */
 #define RATE_SECONDS 5.0
 
 /* How long a projection waits for its rebuild to be put in place, so that batches do not keep it off. */
 #define RESERVED_MS 2000
-
-/* How long a session waits for a projection that no worker knows before it looks again. */
-#define LOOK_AGAIN_MS 1000
 
 /* Of so many claims of a worker, one does not ask for priorities. */
 #define FAIR_CLAIM 4
@@ -52,6 +47,9 @@ typedef struct ProgressSlot
 	int			priority;		/* higher comes first */
 	int			timeout;		/* of one batch, in milliseconds; 0 for none */
 	int			rebuilds;		/* the projection that this one builds anew, and is due until it has, or 0 */
+	int			whole;			/* as in EvsProjectionRow, and so are the next two */
+	int			shards;
+	int			division;		/* "reach" is of this one */
 	TimestampTz reserved_until; /* a rebuild waits for its claim: nobody else takes it before */
 	EvsReach	reach;			/* applied and committed up to here */
 	EvsPosition suspect;		/* as in EvsClaim, and so is the next */
@@ -156,11 +154,26 @@ steer(ProgressSlot *slot, const EvsProjectionRow *row)
 		slot->retry_at = 0;
 }
 
+/* A projection that is new here, or divided anew, is as the table says. */
+static void
+begin(ProgressSlot *slot, const EvsProjectionRow *row)
+{
+	slot->whole = row->whole;
+	slot->shards = row->shards;
+	slot->division = row->division;
+	slot->reach = row->reach;
+	slot->retry_at = row->retry_at;
+	slot->suspect = row->suspect;
+	slot->span = 0;
+	ConditionVariableBroadcast(&slot->moved);
+}
+
 /*
  * Make the slots of a database agree with its table of projections. "store" is
  * the oid of the position sequence: ids begin anew with each of them. Known ones
  * keep their slot, and how far they are; the tables' word for that matters only
- * for new ones, after a restart. False if there was no room for all of them.
+ * for new ones, after a restart, and where shards have other events than before.
+ * False if there was no room for all of them.
  */
 bool
 evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *rows)
@@ -175,6 +188,8 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 
 		if (slot)
 		{
+			if (slot->division != rows[i].division)
+				begin(slot, &rows[i]);
 			steer(slot, &rows[i]);
 			continue;
 		}
@@ -188,14 +203,11 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 		slot->store = store;
 		slot->projection = rows[i].projection;
 		slot->event_table = rows[i].event_table;
-		slot->reach = rows[i].reach;
 		slot->rebuilds = rows[i].rebuilds;
 		slot->reserved_until = 0;
 		slot->claimed_by = 0;
-		slot->retry_at = rows[i].retry_at;
-		slot->suspect = rows[i].suspect;
-		slot->span = 0;
 		slot->turn = 0;
+		begin(slot, &rows[i]);
 		steer(slot, &rows[i]);
 		slot->rate = 0;
 		slot->rate_at = GetCurrentTimestamp();
@@ -264,6 +276,7 @@ evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 		claim->span = best->span;
 		claim->timeout = best->timeout;
 		claim->rebuilds = best->rebuilds;
+		claim->division = best->division;
 		claim->more = due > 1;
 	}
 	LWLockRelease(evs_lock());
@@ -288,38 +301,54 @@ take_back(ProgressSlot *slot, TimestampTz now)
 	slot->claimed_by = 0;
 }
 
-/*
- * Claim the projection that a claimed one builds anew, due or not; false if
- * somebody else holds it, who is its last holder before us, or nobody can.
- */
-bool
-evs_progress_claim_rebuilt(const EvsClaim *rebuild, EvsClaim *claim)
+/* Can all slots of a projection be claimed? If not, nobody else takes them before us; the caller holds evs_lock(). */
+static bool
+reserve(Oid store, int whole)
 {
-	ProgressSlot *slot;
-	bool		claimed = false;
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESERVED_MS);
+	bool		idle = true;
+
+	for (int i = 0; i < progress->used; i++)
+	{
+		ProgressSlot *slot = &progress->slots[i];
+
+		if (slot->database != MyDatabaseId || slot->store != store || slot->whole != whole)
+			continue;
+		slot->reserved_until = until;
+		idle = idle && slot->claimed_by == 0;
+	}
+	return idle;
+}
+
+/*
+ * Claim the projection that a claimed one builds anew, due or not: all shards
+ * of it that have slots, or none if somebody else holds one, who is its last
+ * holder before us. "claims" has room for EVS_MAX_SHARDS. Returns how many they
+ * are.
+ */
+int
+evs_progress_claim_rebuilt(const EvsClaim *rebuild, EvsClaim *claims)
+{
+	Oid			store;
+	int			count = 0;
 
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
-	slot = find_slot(MyDatabaseId, progress->slots[rebuild->slot].store, rebuild->rebuilds);
-	if (slot)
-	{
-		claimed = slot->claimed_by == 0;
-		slot->reserved_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESERVED_MS);
-	}
-	if (claimed)
-	{
-		slot->claimed_by = MyProcPid;
-		claim->slot = slot - progress->slots;
-		claim->projection = slot->projection;
-		slot->claimed_at = GetCurrentTimestamp();
-		claim->reach = slot->reach;
-		claim->suspect = 0;
-		claim->span = 0;
-		claim->timeout = 0;
-		claim->rebuilds = 0;
-		claim->more = false;
-	}
+	store = progress->slots[rebuild->slot].store;
+	if (reserve(store, rebuild->rebuilds))
+		for (int i = 0; i < progress->used && count < EVS_MAX_SHARDS; i++)
+		{
+			ProgressSlot *slot = &progress->slots[i];
+
+			if (slot->database != MyDatabaseId || slot->store != store || slot->whole != rebuild->rebuilds)
+				continue;
+			slot->claimed_by = MyProcPid;
+			slot->claimed_at = GetCurrentTimestamp();
+			claims[count++] = (EvsClaim) {
+				.slot = i, .projection = slot->projection, .reach = slot->reach, .division = slot->division,
+			};
+		}
 	LWLockRelease(evs_lock());
-	return claimed;
+	return count;
 }
 
 /* Give a claim back, nothing having been done; it is not due before a time. */
@@ -363,7 +392,9 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
 	slot = claimed_slot(claim);
-	if (slot)
+	if (slot && slot->division != claim->division)
+		take_back(slot, now);
+	else if (slot)
 	{
 		slot->rate = faded_rate(slot, now) + Max(reach.position - claim->reach.position, 0) / RATE_SECONDS;
 		slot->rate_at = now;
@@ -466,76 +497,33 @@ evs_progress_release_all(void)
 	LWLockRelease(evs_lock());
 }
 
-/* Has the projection applied the position? If not, *moved is what to sleep on, and *known says whether it has a slot. */
-static bool
-has_applied(Oid store, int projection, EvsPosition position, ConditionVariable **moved, bool *known)
+/*
+ * Has the projection applied the position, all its shards? If not, *moved is
+ * what to sleep on, and *known says whether all have a slot.
+ */
+bool
+evs_progress_has_applied(Oid store, int whole, EvsPosition position, ConditionVariable **moved, bool *known)
 {
-	ProgressSlot *slot;
-	bool		applied;
+	ProgressSlot *behind = NULL;
+	int			found = 0;
+	int			shards = 1;
 
 	LWLockAcquire(evs_lock(), LW_SHARED);
-	slot = find_slot(MyDatabaseId, store, projection);
-	applied = slot && slot->reach.position >= position;
-	*known = slot != NULL;
-	*moved = slot ? &slot->moved : &progress->changed;
-	LWLockRelease(evs_lock());
-	return applied;
-}
-
-/* Sleep until a projection has applied a position, or that cannot be waited for any longer. */
-EvsWaitResult
-evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline)
-{
-	Oid			store = evs_catalog()->position_sequence;
-	EvsWaitResult result = EVS_WAIT_TIMED_OUT;
-	bool		was_known = false;
-	bool		slept = false;
-
-	for (;;)
+	for (int i = 0; i < progress->used; i++)
 	{
-		ConditionVariable *moved;
-		ConditionVariable *still;
-		bool		known;
-		long		left;
+		ProgressSlot *slot = &progress->slots[i];
 
-		if (has_applied(store, projection, position, &moved, &known))
-		{
-			result = EVS_WAIT_APPLIED;
-			break;
-		}
-		if (was_known && !known)
-		{
-			result = EVS_WAIT_GONE;
-			break;
-		}
-		was_known = known;
-
-		/*
-		 * From here on no broadcast is missed: look once more, as the slot may
-		 * have moved, or have come to be, since we looked.
-		 */
-		ConditionVariablePrepareToSleep(moved);
-		if (has_applied(store, projection, position, &still, &known) || still != moved)
+		if (slot->database != MyDatabaseId || slot->store != store || slot->whole != whole)
 			continue;
-		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
-		if (left <= 0)
-			break;
-		if (!slept)
-			evs_count(evs_database_slot(), EVS_COUNT_WAITS, 1);
-		slept = true;
-		(void) ConditionVariableTimedSleep(moved, known ? left : Min(left, LOOK_AGAIN_MS),
-										   EVS_WAIT_EVENT("EvstoreWaitFor"));
-		if (!known)
-		{
-			/* Rung or not, the caller looks whether there is still such a projection. */
-			result = EVS_WAIT_GONE;
-			break;
-		}
+		found++;
+		shards = slot->shards;
+		if (behind == NULL && slot->reach.position < position)
+			behind = slot;
 	}
-	ConditionVariableCancelSleep();
-	if (slept && result == EVS_WAIT_TIMED_OUT)
-		evs_count(evs_database_slot(), EVS_COUNT_TIMEOUTS, 1);
-	return result;
+	*known = found >= shards;
+	*moved = *known && behind ? &behind->moved : &progress->changed;
+	LWLockRelease(evs_lock());
+	return *known && behind == NULL;
 }
 
 /* What a slot tells; the caller holds evs_lock(). */

@@ -7,6 +7,7 @@
 
 #include "base/shmem.h"
 #include "datatype/timestamp.h"
+#include "storage/condition_variable.h"
 
 extern const EvsShmemPart evs_progress_shmem;
 
@@ -30,6 +31,9 @@ typedef struct EvsProjectionRow
 	int			priority;
 	int			timeout;		/* of one batch, in milliseconds; 0 for none */
 	int			rebuilds;		/* the projection that this one builds anew, or 0 */
+	int			whole;			/* the projection that this is a shard of, or itself */
+	int			shards;			/* of so many */
+	int			division;		/* raised when that number changes */
 } EvsProjectionRow;
 
 /* A projection that a worker has taken to apply a batch to. */
@@ -42,6 +46,7 @@ typedef struct EvsClaim
 	int			span;			/* positions that a batch may span, as larger ones took too much; 0 if any */
 	int			timeout;		/* of the batch, in milliseconds; 0 for none */
 	int			rebuilds;		/* the projection that this one builds anew, or 0 */
+	int			division;		/* the reach is that of a shard of this division */
 	bool		more;			/* another projection is due as well */
 } EvsClaim;
 
@@ -63,25 +68,18 @@ typedef struct EvsProgressReport
 	EvsProgressStats stats;
 } EvsProgressReport;
 
-/* How waiting ended. */
-typedef enum EvsWaitResult
-{
-	EVS_WAIT_APPLIED,
-	EVS_WAIT_TIMED_OUT,
-	EVS_WAIT_GONE				/* the projection was dropped or paused meanwhile */
-} EvsWaitResult;
-
 extern bool evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *rows);
 extern bool evs_progress_claim(Oid database, EvsPosition safe, TimestampTz now,
 							   EvsClaim *claim, TimestampTz *next_retry);
-extern bool evs_progress_claim_rebuilt(const EvsClaim *rebuild, EvsClaim *claim);
+extern int	evs_progress_claim_rebuilt(const EvsClaim *rebuild, EvsClaim *claims);
 extern void evs_progress_release(const EvsClaim *claim, TimestampTz not_before);
 extern void evs_progress_applied(const EvsClaim *claim, EvsReach reach);
 extern void evs_progress_passed(const EvsClaim *claim, EvsPosition to);
 extern void evs_progress_failed(const EvsClaim *claim, TimestampTz retry_at, EvsPosition suspect);
 extern void evs_progress_cut(const EvsClaim *claim, EvsPosition suspect, int span);
 extern void evs_progress_release_all(void);
-extern EvsWaitResult evs_progress_wait(int projection, EvsPosition position, TimestampTz deadline);
+extern bool evs_progress_has_applied(Oid store, int whole, EvsPosition position,
+									 ConditionVariable **moved, bool *known);
 extern bool evs_progress_report(int projection, EvsProgressReport *found);
 extern int	evs_progress_report_all(EvsProgressReport *found);
 

@@ -36,6 +36,7 @@
 #include "project/projection.h"
 #include "project/view.h"
 #include "project/query.h"
+#include "project/shadow.h"
 #include "storage/lmgr.h"
 #include "store/table.h"
 #include "utils/acl.h"
@@ -180,7 +181,7 @@ evs_projection_find(const char *name, Oid *owner)
 	bool		isnull;
 
 	SPI_connect();
-	run("SELECT id, owner::oid FROM evstore._projection WHERE name = $1 AND rebuilds IS NULL",
+	run("SELECT id, owner::oid FROM evstore._projection WHERE name = $1 AND rebuilds IS NULL AND shard_of IS NULL",
 		1, types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed > 0)
 	{
@@ -203,7 +204,7 @@ evs_projection_find_mode(const char *name, Oid *inline_table)
 
 	*inline_table = InvalidOid;
 	SPI_connect();
-	run("SELECT id, CASE mode WHEN 'inline' THEN event_table::oid ELSE 0 END FROM evstore._projection WHERE name = $1 AND rebuilds IS NULL",
+	run("SELECT id, CASE mode WHEN 'inline' THEN event_table::oid ELSE 0 END FROM evstore._projection WHERE name = $1 AND rebuilds IS NULL AND shard_of IS NULL",
 		1, types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed > 0)
 	{
@@ -297,7 +298,8 @@ evs_projection_load(int id)
 	read_latest("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
 				" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid,"
 				" on_error, retries, mode = 'inline', ordered,"
-				" coalesce(event_tables, ARRAY[event_table])::oid[], keys, read_tables::oid[], coalesce(rebuilds, 0)"
+				" coalesce(event_tables, ARRAY[event_table])::oid[], keys, read_tables::oid[], coalesce(rebuilds, 0),"
+				" coalesce(shard_of, 0), shard, shards, division, coalesce(hashes, 0)"
 				" FROM evstore._projection WHERE id::oid = $1", id);
 	if (SPI_processed == 0)
 		return NULL;
@@ -328,6 +330,14 @@ evs_projection_load(int id)
 	projection->keys = text_column(17);
 	projection->read_tables = oid_list(column(18, &isnull));
 	projection->rebuilds = DatumGetInt32(column(19, &isnull));
+	projection->shard_of = DatumGetInt32(column(20, &isnull));
+	projection->shard = DatumGetInt32(column(21, &isnull));
+	projection->shards = DatumGetInt32(column(22, &isnull));
+	projection->division = DatumGetInt32(column(23, &isnull));
+	projection->hashes = DatumGetInt64(column(24, &isnull));
+	projection->stored_settings = projection->settings;
+	if (projection->shards > 1 && projection->kind == EVS_STATEMENT)
+		projection->settings = evs_owner_settings_with_schema(projection->settings, evs_view_schema(projection));
 	if (projection->rebuilds != 0 && projection->kind != EVS_QUERY)
 		enter_shadow(projection);
 	return projection;
@@ -419,15 +429,47 @@ evs_projection_insert(EvsProjection *projection, const char *select)
 	evs_projection_note_change();
 }
 
+/* Say that a projection has so many shards, told apart by these hashes. Call inside SPI. */
+void
+evs_projection_set_division(int whole, int shards, int64 hashes)
+{
+	Oid			types[] = {INT4OID, INT4OID, INT8OID};
+	Datum		values[] = {Int32GetDatum(whole), Int32GetDatum(shards), Int64GetDatum(hashes)};
+
+	run("UPDATE evstore._projection SET shards = $2, division = division + 1, hashes = $3 WHERE id = $1 OR shard_of = $1",
+		lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+	evs_projection_note_change();
+}
+
+/* Add the shards that a projection lacks, from the one of a number on, where the first stands. Call inside SPI. */
+void
+evs_projection_insert_shards(int whole, int from)
+{
+	Oid			types[] = {INT4OID, INT4OID};
+	Datum		values[] = {Int32GetDatum(whole), Int32GetDatum(from)};
+
+	declaring = true;
+	run("WITH n AS (INSERT INTO evstore._projection SELECT r.* FROM evstore._projection p, generate_series($2, p.shards - 1) s,"
+		" jsonb_populate_record(p, jsonb_build_object('id', nextval('evstore._projection_id'), 'shard_of', $1, 'shard', s)) r"
+		" WHERE p.id = $1 RETURNING id) INSERT INTO evstore._checkpoint (projection, \"position\", paused)"
+		" SELECT n.id, c.\"position\", c.paused FROM n, evstore._checkpoint c WHERE c.projection = $1",
+		lengthof(types), types, values, NULL, SPI_OK_INSERT);
+	declaring = false;
+}
+
 /* Remove a projection. Call inside SPI. */
 void
 evs_projection_delete(const EvsProjection *projection)
 {
-	if (OidIsValid(evs_view_own(projection->id)))
+	if (projection->rebuilds == 0 || OidIsValid(evs_view_own(projection->id)))
 		evs_view_lock(projection, AccessExclusiveLock);
+	if (projection->shards > 1)
+		evs_shadow_drop(evs_view_schema(projection));
 	/* A batch that is being applied finds its checkpoint gone, and is rolled back. */
-	run_for("DELETE FROM evstore._checkpoint WHERE projection = $1", projection->id, SPI_OK_DELETE);
-	run_for("DELETE FROM evstore._projection WHERE id = $1", projection->id, SPI_OK_DELETE);
+	evs_checkpoint_lock_all(projection->id);
+	run_for("DELETE FROM evstore._checkpoint WHERE projection IN (SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1)",
+			projection->id, SPI_OK_DELETE);
+	run_for("DELETE FROM evstore._projection WHERE id = $1 OR shard_of = $1", projection->id, SPI_OK_DELETE);
 	evs_view_drop(projection);
 	evs_projection_note_change();
 }
@@ -440,9 +482,11 @@ evs_projection_delete(const EvsProjection *projection)
 void
 evs_projection_pause(int id, bool paused)
 {
-	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection = $1 AND \"position\" < " EVS_INLINE_CHECKPOINT_SQL
+	evs_checkpoint_lock_all(id);
+	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection IN"
+			" (SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1) AND \"position\" < " EVS_INLINE_CHECKPOINT_SQL
 			: "UPDATE evstore._checkpoint SET paused = false WHERE projection IN"
-			" ($1, (SELECT id FROM evstore._projection WHERE rebuilds = $1))", id, SPI_OK_UPDATE);
+			" (SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1 OR rebuilds = $1)", id, SPI_OK_UPDATE);
 	if (paused && SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -465,51 +509,6 @@ evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosi
 		lengthof(types), types, values, NULL, SPI_OK_UPDATE);
 	evs_projection_note_change();
 	return true;
-}
-
-/* Refuse to drop an event table that projections follow. */
-static void
-check_drop(Oid relid)
-{
-	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(relid)};
-	bool		isnull;
-	Datum		names;
-
-	if (!evs_table_is_event_table(relid))
-		return;
-	SPI_connect();
-	run("SELECT string_agg(DISTINCT quote_ident(name), ', ')"
-		" FROM evstore._projection WHERE $1 = ANY (coalesce(event_tables, ARRAY[event_table])::oid[])", 1, types, values, NULL, SPI_OK_SELECT);
-	names = column(1, &isnull);
-	if (!isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop event table \"%s\" because projections follow it", get_rel_name(relid)),
-				 errdetail("Projections: %s.", TextDatumGetCString(names)),
-				 errhint("Drop them with evstore.drop_projection() first.")));
-	SPI_finish();
-}
-
-/* A relation is about to be dropped, by whatever command. */
-void
-evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub)
-{
-	if (access == OAT_DROP && class == RelationRelationId && sub == 0 &&
-		get_rel_relkind(object) == RELKIND_RELATION)
-		check_drop(object);
-}
-
-/* DROP TABLE is about to run: say the reason before the server names our views. */
-void
-evs_projection_check_utility(Node *statement)
-{
-	ListCell   *cell;
-
-	if (!IsA(statement, DropStmt) || ((DropStmt *) statement)->removeType != OBJECT_TABLE)
-		return;
-	foreach(cell, ((DropStmt *) statement)->objects)
-		check_drop(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(cell)), NoLock, true));
 }
 
 /* Is there a query projection of this id, or an inline one? */

@@ -6,7 +6,6 @@
 #define EVSTORE_PROJECTION_H
 
 #include "base/xact.h"
-#include "catalog/objectaccess.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
@@ -46,13 +45,22 @@ typedef struct EvsProjection
 	char	   *keys;			/* those of them that are the key, or EVS_NO_KEYS: query.h */
 	char	   *on_conflict;	/* of a query's upsert: its ON CONFLICT clause */
 	ArrayType  *settings;		/* see owner.c */
+	ArrayType  *stored_settings;	/* the same without what is added to its search_path while it is applied */
 	int			batch_size;		/* positions a batch spans at most */
 	EvsPolicy	on_error;
 	int			retries;		/* of an event that fails, before that is done */
 	bool		ordered;		/* right only in the order of all positions: cannot be inline */
 	int			rebuilds;		/* the projection that this one builds anew, or 0 */
 	Oid			shadow;			/* schema of the only tables that it may write, or InvalidOid: shadow.c */
+	int			shard_of;		/* the first shard, if this is another one of a projection, or 0 */
+	int			shard;			/* from 0 */
+	int			shards;			/* of so many */
+	int			division;		/* raised when that changes */
+	int64		hashes;			/* by which the shards are told apart: shard.c */
 } EvsProjection;
+
+/* The projection that one is a shard of, or itself. */
+#define EVS_WHOLE(projection) ((projection)->shard_of != 0 ? (projection)->shard_of : (projection)->id)
 
 extern const EvsXactSubscriber evs_projection_xact;
 
@@ -62,6 +70,8 @@ extern int	evs_projection_find_mode(const char *name, Oid *inline_table);
 extern EvsProjection *evs_projection_load(int id);
 extern char *evs_projection_shadow(int id);
 extern void evs_projection_insert(EvsProjection *projection, const char *select);
+extern void evs_projection_set_division(int whole, int shards, int64 hashes);
+extern void evs_projection_insert_shards(int whole, int from);
 extern void evs_projection_delete(const EvsProjection *projection);
 extern void evs_projection_pause(int id, bool paused);
 extern void evs_projection_note_change(void);
@@ -71,7 +81,5 @@ extern int	evs_projection_own(FunctionCallInfo fcinfo, const char *function);
 extern bool evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosition from, EvsPosition to);
 extern List *evs_projection_list_inline(Oid event_table);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
-extern void evs_projection_check_utility(Node *statement);
-extern void evs_projection_check_object(ObjectAccessType access, Oid class, Oid object, int sub);
 
 #endif							/* EVSTORE_PROJECTION_H */

@@ -178,6 +178,9 @@ evs_rebuild_projection(PG_FUNCTION_ARGS)
 	rebuild = *original;
 	rebuild.id = evs_rebuild_prepare(original);
 	rebuild.rebuilds = original->id;
+	/* It is built as a whole, by one worker. */
+	rebuild.shards = 1;
+	rebuild.settings = original->stored_settings;
 	if (rebuild.kind == EVS_QUERY)
 	{
 		evs_view_require(original);

@@ -10,6 +10,11 @@
  * Either way the answer is that of one snapshot, the caller's, in which a read
  * table stands exactly at its checkpoint (README.md). Nothing is locked but
  * against being dropped.
+ *
+ * Where a projection has shards, each stands at a checkpoint of its own. Rows of
+ * a query are a shard's, and computed shard by shard. Tables of a statement or a
+ * handler are those of all shards together: so each shard is applied up to where
+ * it stands, one after the other, to the same copies.
  */
 #include "evstore.h"
 
@@ -22,6 +27,7 @@
 #include "project/batch.h"
 #include "project/recompute.h"
 #include "project/rows.h"
+#include "project/shard.h"
 #include "project/shadow.h"
 #include "project/view.h"
 #include "utils/acl.h"
@@ -58,16 +64,17 @@ keep_rows(const EvsProjection *projection, const char *sql, EvsBounds bounds, Tu
 	PG_END_TRY();
 }
 
-/* The positions of events that a projection has skipped or parked, in order. Call inside SPI. */
+/* The positions of events that a projection, or this one shard of it, has skipped or parked, in order. Call inside SPI. */
 static EvsPosition *
-passed_events(int projection, uint64 *count)
+passed_events(const EvsProjection *projection, uint64 *count)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(projection)};
+	Oid			types[] = {INT4OID, BOOLOID};
+	Datum		values[] = {Int32GetDatum(projection->id), BoolGetDatum(projection->shards == 1)};
 	EvsPosition *positions;
 	bool		isnull;
 
-	evs_owner_run_extension("SELECT \"position\" FROM evstore._skipped WHERE projection = $1 ORDER BY \"position\"",
+	evs_owner_run_extension("SELECT DISTINCT s.\"position\" FROM evstore._skipped s JOIN evstore._projection p ON p.id = s.projection"
+							" WHERE p.id = $1 OR ($2 AND p.shard_of = $1) ORDER BY s.\"position\"",
 							lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	*count = SPI_processed;
 	positions = palloc_array(EvsPosition, *count);
@@ -84,7 +91,7 @@ static void
 apply_all(EvsProjection *projection, EvsPosition position)
 {
 	uint64		count;
-	EvsPosition *passed = passed_events(projection->id, &count);
+	EvsPosition *passed = passed_events(projection, &count);
 	uint64		i = 0;
 	EvsPosition next;
 
@@ -108,7 +115,7 @@ apply_all(EvsProjection *projection, EvsPosition position)
 typedef struct Recomputation
 {
 	const EvsProjection *projection;
-	EvsPosition position;
+	List	   *standings;		/* of EvsStanding */
 	List	   *read_tables;
 	EvsRecomputedQuery query;
 	void	   *context;
@@ -120,12 +127,18 @@ static void
 query_copies(const Recomputation *task, Snapshot snapshot)
 {
 	char	   *schema = psprintf("evstore_shadow_%d_%d", task->projection->id, MyProcPid);
-	EvsProjection apart = *task->projection;
+	Oid			shadow = evs_shadow_create(task->projection, schema);
 	ListCell   *cell;
 
-	apart.shadow = evs_shadow_create(task->projection, schema);
-	apart.settings = evs_owner_settings_with_schema(task->projection->settings, schema);
-	apply_all(&apart, task->position);
+	foreach(cell, task->standings)
+	{
+		const EvsStanding *standing = lfirst(cell);
+		EvsProjection apart = *standing->projection;
+
+		apart.shadow = shadow;
+		apart.settings = evs_owner_settings_with_schema(apart.settings, schema);
+		apply_all(&apart, standing->position);
+	}
 
 	/* The snapshot as it was, but for what this transaction itself has written since. */
 	PushCopiedSnapshot(snapshot);
@@ -137,7 +150,7 @@ query_copies(const Recomputation *task, Snapshot snapshot)
 
 		keep_rows(task->projection,
 				  task->query(task->projection, table, evs_shadow_table(schema, table), task->context),
-				  (EvsBounds) {0, task->position}, task->rows);
+				  (EvsBounds) {0}, task->rows);
 	}
 	PopActiveSnapshot();
 }
@@ -172,34 +185,40 @@ query_copies_and_forget(const Recomputation *task)
 }
 
 /*
- * Compute the read tables of a projection from the events up to a position,
- * which all are visible to the active snapshot, and put the rows of a query over
- * each into "rows". Call inside SPI.
+ * Compute the read tables of a projection from the events up to a position, or
+ * those of each of its shards from its own, which all are visible to the active
+ * snapshot, and put the rows of a query over each into "rows". Call inside SPI.
  */
 void
-evs_recompute(EvsProjection *projection, EvsPosition position, List *read_tables,
-			  EvsRecomputedQuery query, void *context, Tuplestorestate *rows)
+evs_recompute(List *standings, List *read_tables, EvsRecomputedQuery query, void *context, Tuplestorestate *rows)
 {
-	Recomputation task = {projection, position, read_tables, query, context, rows};
+	EvsProjection *projection = ((EvsStanding *) linitial(standings))->projection;
+	Recomputation task = {projection, standings, read_tables, query, context, rows};
+	ListCell   *cell;
 
 	evs_apply_check(projection);
+	evs_shard_check_hashes(projection);
 	if (projection->is_inline && projection->kind != EVS_QUERY)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("an inline statement or handler cannot be computed anew"),
 				 errdetail("It was applied in the order in which events came, which is not that of their positions."),
 				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async').")));
-	if (projection->kind == EVS_QUERY)
-	{
-		evs_view_require(projection);
-		keep_rows(projection,
-				  query(projection, linitial_oid(read_tables), psprintf("(%s)", evs_view_initial(projection)), context),
-				  (EvsBounds) {0, position}, rows);
-	}
-	else
+	if (projection->kind != EVS_QUERY)
 	{
 		PreventCommandIfReadOnly("computing a statement or handler projection anew");
 		evs_shadow_require_tables(projection);
 		query_copies_and_forget(&task);
+		return;
+	}
+	evs_view_require(projection);
+	foreach(cell, standings)
+	{
+		EvsStanding *standing = lfirst(cell);
+
+		keep_rows(standing->projection,
+				  query(standing->projection, linitial_oid(read_tables),
+						psprintf("(%s)", evs_view_initial(standing->projection)), context),
+				  (EvsBounds) {0, standing->position, standing->projection->shard, standing->projection->shards}, rows);
 	}
 }

@@ -19,6 +19,7 @@
 #include "project/rebuild.h"
 #include "project/reshape.h"
 #include "project/shadow.h"
+#include "project/shard.h"
 #include "project/statement.h"
 #include "utils/builtins.h"
 
@@ -93,7 +94,8 @@ replace_query(const EvsProjection *original, EvsProjection *replacement)
 	replacement->read_table = replacement->state_table =
 		evs_rebuild_create_table(replacement, query->select);
 	replacement->read_tables = list_make1_oid(replacement->read_table);
-	evs_projection_insert(replacement, query->select);
+	/* It is built as a whole, and is to serve the shards then. */
+	evs_projection_insert(replacement, original->shards > 1 ? evs_shard_divide(query->select, EVS_QUERY) : query->select);
 	evs_rebuild_inherit(replacement);
 	evs_shadow_close_schema(evs_projection_shadow(replacement->id), replacement->owner);
 	plan = evs_reshape_plan(original, replacement);
@@ -103,7 +105,7 @@ replace_query(const EvsProjection *original, EvsProjection *replacement)
 
 /* Try a statement or the calls of a handler, and make copies of the tables. Call inside SPI, as the projection's owner. */
 static void
-replace_others(FunctionCallInfo fcinfo, EvsProjection *replacement)
+replace_others(FunctionCallInfo fcinfo, const EvsProjection *original, EvsProjection *replacement)
 {
 	char	   *select = NULL;
 	ListCell   *cell;
@@ -125,7 +127,7 @@ replace_others(FunctionCallInfo fcinfo, EvsProjection *replacement)
 		evs_projection_check_policies(lfirst_oid(cell), replacement->owner);
 	(void) evs_shadow_create(replacement, evs_projection_shadow(replacement->id));
 	replacement->read_table = replacement->state_table = InvalidOid;
-	evs_projection_insert(replacement, select);
+	evs_projection_insert(replacement, select && original->shards > 1 ? evs_shard_divide(select, EVS_HANDLER) : select);
 	evs_rebuild_inherit(replacement);
 }
 
@@ -162,6 +164,7 @@ evs_replace_projection(PG_FUNCTION_ARGS)
 	replacement = *original;
 	replacement.id = evs_rebuild_prepare(original);
 	replacement.rebuilds = original->id;
+	replacement.shards = 1;
 	replacement.kind = kind;
 	replacement.definition = definition;
 
@@ -173,7 +176,7 @@ evs_replace_projection(PG_FUNCTION_ARGS)
 	if (kind == EVS_QUERY)
 		replace_query(original, &replacement);
 	else
-		replace_others(fcinfo, &replacement);
+		replace_others(fcinfo, original, &replacement);
 	SetUserIdAndSecContext(frame.saved_user, frame.saved_context);
 	error_context_stack = context.previous;
 	SPI_finish();

@@ -32,15 +32,43 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
+/* The function that an expression calls, InvalidOid if it is no such expression. */
+static Oid
+called_function(const Node *node)
+{
+	return node && IsA(node, FuncExpr) ? ((const FuncExpr *) node)->funcid : InvalidOid;
+}
+
 /* Which bound an expression is: -1 the lower, 1 the upper one, 0 none. */
 static int
 which_bound(const Node *node)
 {
-	Oid			function = node && IsA(node, FuncExpr) ? ((const FuncExpr *) node)->funcid : InvalidOid;
+	Oid			function = called_function(node);
+	const EvsCatalog *catalog = OidIsValid(function) ? evs_catalog() : NULL;
+
+	if (catalog == NULL)
+		return 0;
+	if (function == catalog->batch_from_function || function == catalog->shard_from_function)
+		return -1;
+	return function == catalog->batch_to_function || function == catalog->shard_to_function;
+}
+
+/* The constant that stands for a function which tells the shard, NULL if an expression is none. */
+static Node *
+bound_shard(const Node *node, const EvsBounds *bounds)
+{
+	Oid			function = called_function(node);
+	int			value;
 
 	if (!OidIsValid(function))
-		return 0;
-	return function == evs_catalog()->batch_from_function ? -1 : function == evs_catalog()->batch_to_function;
+		return NULL;
+	if (function == evs_catalog()->shard_number_function)
+		value = bounds->shard;
+	else if (function == evs_catalog()->shard_count_function)
+		value = Max(bounds->shards, 1);
+	else
+		return NULL;
+	return (Node *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(value), false, true);
 }
 
 /* A copy of a tree, with the bounds in place of the functions that return them. */
@@ -48,11 +76,15 @@ static Node *
 bind_bounds(Node *node, void *context)
 {
 	const EvsBounds *bounds = context;
+	Node	   *shard;
 
 	if (node == NULL)
 		return NULL;
 	if (IsA(node, Query))
 		return (Node *) query_tree_mutator((Query *) node, bind_bounds, context, 0);
+	shard = bound_shard(node, bounds);
+	if (shard)
+		return shard;
 	if (which_bound(node) != 0)
 		return (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64),
 								  Int64GetDatum(which_bound(node) < 0 ? bounds->from : bounds->to),

@@ -232,15 +232,19 @@ check_columns(Oid relid, AttrNumber last)
 void
 evs_source_redirect(Oid from, Oid to)
 {
-	Oid			types[] = {OIDOID, OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(from), ObjectIdGetDatum(evs_catalog()->batch_from_function)};
+	const EvsCatalog *catalog = evs_catalog();
+	Oid			types[] = {OIDOID, OIDOID, OIDOID};
+	Datum		values[] = {
+		ObjectIdGetDatum(from), ObjectIdGetDatum(catalog->batch_from_function),
+		ObjectIdGetDatum(catalog->shard_from_function),
+	};
 	SPITupleTable *views;
 
 	evs_owner_run_extension("SELECT r.ev_class, pg_catalog.max(t.refobjsubid)::pg_catalog.int2 FROM pg_catalog.pg_rewrite r"
 							" JOIN pg_catalog.pg_depend t ON t.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
 							"  AND t.objid = r.oid AND t.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND t.refobjid = $1"
 							" WHERE EXISTS (SELECT FROM pg_catalog.pg_depend f WHERE f.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
-							"  AND f.objid = r.oid AND f.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND f.refobjid = $2)"
+							"  AND f.objid = r.oid AND f.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND f.refobjid IN ($2, $3))"
 							" GROUP BY r.ev_class ORDER BY r.ev_class",
 							lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	views = SPI_tuptable;

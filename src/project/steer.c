@@ -12,8 +12,10 @@
 #include "base/owner.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "project/checkpoint.h"
 #include "project/failure.h"
 #include "project/mode.h"
+#include "project/shards.h"
 #include "project/steer.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -55,14 +57,23 @@ check_settings(FunctionCallInfo fcinfo, int first)
 		check_timeout(PG_GETARG_INTERVAL_P(first + TIMEOUT));
 }
 
-/* A stream is known by its name, and two event tables may have one each of the same name. */
-static void
-check_parking(const EvsProjection *projection)
+/*
+ * A stream is known by its name, and two event tables may have one each of the
+ * same name. The events of one stream may be those of several shards of a query.
+ */
+void
+evs_steer_check_parking(const EvsProjection *projection)
 {
 	if (projection && projection->on_error == EVS_PARK && list_length(projection->event_tables) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot park streams of several event tables"),
+				 errhint("Projection \"%s\" can stop or skip.", projection->name)));
+	if (projection && projection->on_error == EVS_PARK && projection->kind == EVS_QUERY && projection->shards > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot park streams of a query that has shards"),
+				 errdetail("It is divided by its keys, and a stream may have events of several shards."),
 				 errhint("Projection \"%s\" can stop or skip.", projection->name)));
 }
 
@@ -83,8 +94,8 @@ evs_steer_set(int projection, FunctionCallInfo fcinfo, int first)
 	evs_owner_run_extension("UPDATE evstore._projection SET batch_size = coalesce($2, batch_size),"
 							" on_error = coalesce($3, on_error), retries = coalesce($4, retries),"
 							" timeout = nullif(coalesce($5, timeout), '0'), priority = coalesce($6, priority)"
-							" WHERE id = $1", lengthof(types), types, values, nulls, SPI_OK_UPDATE);
-	check_parking(evs_projection_load(projection));
+							" WHERE id = $1 OR shard_of = $1", lengthof(types), types, values, nulls, SPI_OK_UPDATE);
+	evs_steer_check_parking(evs_projection_load(projection));
 	evs_projection_note_change();
 }
 
@@ -104,19 +115,30 @@ set_mode(int projection, const char *mode)
 		evs_mode_leave_inline(projection);
 }
 
-/* evstore.set_projection(name, batch_size, on_error, retries, timeout, priority, mode) */
+/* evstore.set_projection(name, batch_size, on_error, retries, timeout, priority, mode, shards) */
 Datum
 evs_set_projection(PG_FUNCTION_ARGS)
 {
 	int			projection;
+	char	   *mode;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_VOID();
 	SPI_connect();
 	projection = evs_projection_own(fcinfo, "evstore.set_projection()");
+	mode = PG_ARGISNULL(1 + SETTING_COUNT) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1 + SETTING_COUNT));
+
+	/*
+	 * With both, the projection is the workers' meanwhile. Modes are locked
+	 * before any row, as whoever puts a rebuild in place does.
+	 */
+	if (mode && !evs_mode_parse(mode))
+		set_mode(projection, mode);
+	if (!PG_ARGISNULL(1 + SETTING_COUNT + 1))
+		evs_shards_set(projection, PG_GETARG_INT32(1 + SETTING_COUNT + 1));
+	if (mode && evs_mode_parse(mode))
+		set_mode(projection, mode);
 	evs_steer_set(projection, fcinfo, 1);
-	if (!PG_ARGISNULL(1 + SETTING_COUNT))
-		set_mode(projection, text_to_cstring(PG_GETARG_TEXT_PP(1 + SETTING_COUNT)));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -129,9 +151,10 @@ evs_retry_projection(PG_FUNCTION_ARGS)
 	Datum		values[] = {Int32GetDatum(evs_projection_own(fcinfo, "evstore.retry_projection()"))};
 
 	SPI_connect();
+	evs_checkpoint_lock_all(DatumGetInt32(values[0]));
 	evs_owner_run_extension("UPDATE evstore._checkpoint SET stopped = false, failures = 0, failed_at = NULL,"
 							" last_error = NULL, failed_position = NULL, given_up = 0 WHERE projection IN"
-							" ($1, (SELECT id FROM evstore._projection WHERE rebuilds = $1))",
+							" (SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1 OR rebuilds = $1)",
 							lengthof(types), types, values, NULL, SPI_OK_UPDATE);
 	evs_projection_note_change();
 	SPI_finish();

@@ -7,6 +7,7 @@
 
 #include "project/projection.h"
 
+extern void evs_steer_check_parking(const EvsProjection *projection);
 extern void evs_steer_set(int projection, FunctionCallInfo fcinfo, int first);
 
 #endif							/* EVSTORE_STEER_H */

@@ -14,6 +14,9 @@
  * projection is paused. Locks are taken in this order, here and by whoever
  * drops a projection: read tables, the rebuild's tables, the projection's
  * checkpoint, the rebuild's.
+ *
+ * A projection with shards is built anew as a whole, and all its shards are set
+ * to the position that the whole has come to.
  */
 #include "evstore.h"
 
@@ -32,6 +35,8 @@
 #include "project/mode.h"
 #include "project/rows.h"
 #include "project/shadow.h"
+#include "project/shard.h"
+#include "project/shards.h"
 #include "project/swap.h"
 #include "project/view.h"
 #include "storage/lmgr.h"
@@ -130,39 +135,39 @@ read_standing(int id, bool lock, Standing *standing)
  * rebuild has applied, and those that it has passed itself are missing.
  */
 static void
-take_over_failures(const EvsProjection *rebuild, EvsPosition position)
+take_over_failures(const EvsProjection *original, const EvsProjection *rebuild, EvsPosition position)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID};
 	Datum		values[] = {Int32GetDatum(rebuild->rebuilds), Int32GetDatum(rebuild->id), Int64GetDatum(position)};
 
-	evs_owner_run_extension("DELETE FROM evstore._skipped WHERE projection = $1", 1, types, values, NULL, SPI_OK_DELETE);
-	evs_owner_run_extension("DELETE FROM evstore._parked WHERE projection = $1", 1, types, values, NULL, SPI_OK_DELETE);
+	evs_owner_run_extension("DELETE FROM evstore._skipped WHERE projection IN " EVS_SHARDS_OF, 1, types, values, NULL, SPI_OK_DELETE);
+	evs_owner_run_extension("DELETE FROM evstore._parked WHERE projection IN " EVS_SHARDS_OF, 1, types, values, NULL, SPI_OK_DELETE);
 	evs_owner_run_extension("UPDATE evstore._skipped SET projection = $1 WHERE projection = $2",
 							2, types, values, NULL, SPI_OK_UPDATE);
 	evs_owner_run_extension("UPDATE evstore._parked SET projection = $1 WHERE projection = $2",
 							2, types, values, NULL, SPI_OK_UPDATE);
 	evs_owner_run_extension("UPDATE evstore._checkpoint c SET \"position\" = $3, applied_at = pg_catalog.clock_timestamp(),"
 							" failures = 0, failed_at = NULL, last_error = NULL, failed_position = NULL, stopped = false,"
-							" given_up = 0, skipped = r.skipped, parked = r.parked"
-							" FROM evstore._checkpoint r WHERE c.projection = $1 AND r.projection = $2",
+							" given_up = 0 WHERE c.projection IN " EVS_SHARDS_OF " AND $2 IS NOT NULL",
 							lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+	evs_shards_settle_passed(original, original->shards);
 }
 
 /* The read tables are complete up to a position: the rebuild's definition is the projection's, and the rebuild is gone. */
 static void
-succeed(const EvsProjection *rebuild, EvsPosition position)
+succeed(const EvsProjection *original, const EvsProjection *rebuild, EvsPosition position)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(rebuild->rebuilds)};
 	bool		has_view = OidIsValid(evs_view_own(rebuild->id));
 
-	take_over_failures(rebuild, position);
+	take_over_failures(original, rebuild, position);
 	evs_owner_run_extension("UPDATE evstore._projection p SET kind = r.kind, definition = r.definition, columns = r.columns,"
 							" keys = r.keys, on_conflict = r.on_conflict, settings = r.settings, ordered = r.ordered,"
 							" event_tables = CASE p.kind WHEN 'query' THEN p.event_tables ELSE r.event_tables END,"
 							" read_table = CASE p.kind WHEN 'query' THEN p.read_table ELSE r.read_tables[1] END,"
 							" read_tables = CASE p.kind WHEN 'query' THEN p.read_tables ELSE r.read_tables END"
-							" FROM evstore._projection r WHERE p.id = $1 AND r.rebuilds = $1",
+							" FROM evstore._projection r WHERE (p.id = $1 OR p.shard_of = $1) AND r.rebuilds = $1",
 							1, types, values, NULL, SPI_OK_UPDATE);
 	if ((has_view || rebuild->kind == EVS_STATEMENT) && OidIsValid(evs_view_own(rebuild->rebuilds)))
 		evs_owner_run_extension(psprintf("DROP VIEW evstore._batch_%d CASCADE", rebuild->rebuilds),
@@ -172,6 +177,11 @@ succeed(const EvsProjection *rebuild, EvsPosition position)
 								0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	evs_projection_delete(rebuild);
 	evs_shadow_drop(evs_projection_shadow(rebuild->id));
+	if (original->shards > 1)
+	{
+		evs_projection_set_division(original->id, original->shards, evs_shard_hashes());
+		evs_shards_make_views(evs_projection_load(original->id));
+	}
 }
 
 /* Bring the read tables to what the rebuild holds, in its shape. Returns how many rows differed. */
@@ -245,15 +255,74 @@ put_in_place(const EvsProjection *original, const EvsProjection *rebuild, const 
 
 	evs_apply_plan_for_many(original);
 	count = merge_all(original, rebuild, tables, shape);
-	succeed(rebuild, safe);
+	succeed(original, rebuild, safe);
 	if (count > 0)
-		evs_tell_listeners(original->name, safe);
+		evs_tell_listeners(original->name, safe, -1);
 	ereport(LOG,
 			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
 			 errmsg("projection \"%s\" was built anew up to position %lld", original->name, (long long) safe),
 			 errdetail("%lld rows differed, and were put in place in %lld ms.", (long long) count,
 					   (long long) TimestampDifferenceMilliseconds(GetCurrentTransactionStartTimestamp(),
 																   GetCurrentTimestamp()))));
+}
+
+/* The projection that is rebuilt: all its shards, and what the caller holds of them. */
+typedef struct Shards
+{
+	List	   *ids;			/* in ascending order */
+	const EvsClaim *claims;
+	int			count;			/* of claims */
+	bool		held;			/* no worker can apply any of them */
+	EvsPosition farthest;		/* that any of them is known to have come to */
+} Shards;
+
+/* The claim that the caller holds of a shard, NULL if it holds none. */
+static const EvsClaim *
+claim_of(const Shards *shards, int id)
+{
+	for (int i = 0; i < shards->count; i++)
+		if (shards->claims[i].projection == id)
+			return &shards->claims[i];
+	return NULL;
+}
+
+/* See how the shards stand; false if one is gone. */
+static bool
+read_shards(const EvsProjection *original, bool lock, Shards *shards)
+{
+	ListCell   *cell;
+
+	shards->held = true;
+	shards->farthest = 0;
+	foreach(cell, shards->ids)
+	{
+		const EvsClaim *claim = claim_of(shards, lfirst_int(cell));
+		Standing	standing;
+
+		if (!read_standing(lfirst_int(cell), lock, &standing))
+			return false;
+		if (standing.position == EVS_INLINE_CHECKPOINT)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("projection \"%s\" has become inline", original->name),
+					 errhint("Run evstore.cancel_rebuild(), or have workers apply it again.")));
+		shards->held = shards->held && (standing.held || (claim && claim->division == original->division));
+		shards->farthest = Max(shards->farthest, Max(standing.position, claim ? claim->reach.position : 0));
+	}
+	return true;
+}
+
+/* Say where the shards that the caller has claimed stand now. */
+static void
+report_reaches(const Shards *shards, EvsPosition safe, EvsReach *reaches)
+{
+	for (int i = 0; i < shards->count; i++)
+	{
+		Standing	standing = {0};
+
+		(void) read_standing(shards->claims[i].projection, false, &standing);
+		reaches[i] = (EvsReach) {.checkpoint = safe, .position = safe, .parked = standing.parked};
+	}
 }
 
 /*
@@ -273,27 +342,30 @@ check_view(const EvsProjection *original, const EvsProjection *rebuild)
 }
 
 /*
- * Swap a claimed rebuild, if it can be done now. "held" says whether the caller
- * holds the claim of the projection that is rebuilt, which is known to have come
- * as far as *reach; that is set to where it stands now. Call inside SPI, with a
- * snapshot, which is exchanged for a new one.
+ * Swap a claimed rebuild, if it can be done now. "held" are the claims that the
+ * caller holds of the projection that is rebuilt, or of its shards, so many, each
+ * with where it is known to have come; "reaches" are set to where they stand
+ * now. Call inside SPI, with a snapshot, which is exchanged for a new one.
  */
 EvsSwapResult
-evs_swap(const EvsClaim *claim, bool held, EvsReach *reach)
+evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reaches)
 {
 	EvsProjection *rebuild = evs_projection_load(claim->projection);
 	EvsProjection *original = rebuild ? evs_projection_load(rebuild->rebuilds) : NULL;
+	Shards		shards = {.claims = held, .count = count};
 	EvsReach	built = claim->reach;
 	EvsReshape *shape = NULL;
-	Standing	standing;
 	Standing	built_standing;
 	EvsPosition safe;
 	List	   *tables;
 
-	if (original == NULL || !read_standing(original->id, false, &standing))
+	if (original == NULL)
+		return EVS_SWAP_GONE;
+	shards.ids = evs_shards_list(original->id);
+	if (!read_shards(original, false, &shards))
 		return EVS_SWAP_GONE;
 	/* Somebody applies it: not even its locks are to be waited for. */
-	if ((!held && !standing.held) || !evs_mode_lock(rebuild->id, false) || !evs_mode_lock(original->id, false))
+	if (!shards.held || !evs_mode_lock(rebuild->id, false) || !evs_shards_lock_modes(shards.ids, false))
 		return EVS_SWAP_LATER;
 	tables = original->kind == EVS_QUERY ? list_make1_oid(original->state_table) : rebuild->read_tables;
 	evs_apply_check(rebuild);
@@ -307,23 +379,18 @@ evs_swap(const EvsClaim *claim, bool held, EvsReach *reach)
 		evs_shadow_require_tables(rebuild);
 	evs_apply_check(rebuild);
 	check_view(original, rebuild);
-	if (!read_standing(original->id, true, &standing) || !read_standing(rebuild->id, true, &built_standing))
+	if (!read_shards(original, true, &shards) || !read_standing(rebuild->id, true, &built_standing))
 		return EVS_SWAP_GONE;
-	if (standing.position == EVS_INLINE_CHECKPOINT)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("projection \"%s\" has become inline", original->name),
-				 errhint("Run evstore.cancel_rebuild(), or have workers apply it again.")));
 
 	/* First the mark, then the snapshot: store/position.c. */
 	PopActiveSnapshot();
 	safe = evs_position_safe();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if ((!held && !standing.held) || built_standing.held ||
-		safe < Max(Max(reach->position, standing.position), Max(built.position, built_standing.position)) ||
+	if (!shards.held || built_standing.held ||
+		safe < Max(shards.farthest, Max(built.position, built_standing.position)) ||
 		!apply_rest(claim, &built, safe))
 		return EVS_SWAP_LATER;
 	put_in_place(original, rebuild, tables, shape, safe);
-	*reach = (EvsReach) {.checkpoint = safe, .position = safe, .parked = built.parked};
+	report_reaches(&shards, safe, reaches);
 	return EVS_SWAP_DONE;
 }

@@ -17,6 +17,6 @@ typedef enum EvsSwapResult
 	EVS_SWAP_GONE				/* the rebuild, or what it builds, is not there any more */
 } EvsSwapResult;
 
-extern EvsSwapResult evs_swap(const EvsClaim *claim, bool held, EvsReach *reach);
+extern EvsSwapResult evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reaches);
 
 #endif							/* EVSTORE_SWAP_H */

@@ -31,9 +31,9 @@ evs_tell_activity(const char *projection, EvsPosition from, EvsPosition to)
 	pfree(activity);
 }
 
-/* When this transaction commits, tell who listens how far a projection has come. */
+/* When this transaction commits, tell who listens how far a projection has come, or one of its shards (-1: all of it). */
 void
-evs_tell_listeners(const char *projection, EvsPosition position)
+evs_tell_listeners(const char *projection, EvsPosition position, int shard)
 {
 	StringInfoData payload;
 
@@ -42,7 +42,10 @@ evs_tell_listeners(const char *projection, EvsPosition position)
 	initStringInfo(&payload);
 	appendStringInfoString(&payload, "{\"projection\": ");
 	escape_json(&payload, projection);
-	appendStringInfo(&payload, ", \"position\": %lld}", (long long) position);
+	appendStringInfo(&payload, ", \"position\": %lld", (long long) position);
+	if (shard >= 0)
+		appendStringInfo(&payload, ", \"shard\": %d", shard);
+	appendStringInfoChar(&payload, '}');
 	Async_Notify(EVS_EXTENSION, payload.data);
 	pfree(payload.data);
 }

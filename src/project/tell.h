@@ -6,6 +6,6 @@
 #define EVSTORE_TELL_H
 
 extern void evs_tell_activity(const char *projection, EvsPosition from, EvsPosition to);
-extern void evs_tell_listeners(const char *projection, EvsPosition position);
+extern void evs_tell_listeners(const char *projection, EvsPosition position, int shard);
 
 #endif							/* EVSTORE_TELL_H */

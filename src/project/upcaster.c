@@ -26,6 +26,7 @@
 #include "miscadmin.h"
 #include "project/bounds.h"
 #include "project/mode.h"
+#include "project/shards.h"
 #include "project/source.h"
 #include "store/event.h"
 #include "store/shape.h"
@@ -103,6 +104,8 @@ lock_all(Oid event_table, Relation *rel)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(event_table)};
 	SPITupleTable *projections;
+	EvsTable   *table;
+	bool		isnull;
 
 	if (evs_bounds() != NULL)
 		ereport(ERROR,
@@ -114,12 +117,11 @@ lock_all(Oid event_table, Relation *rel)
 							lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	projections = SPI_tuptable;
 	for (uint64 i = 0; i < projections->numvals; i++)
-	{
-		bool		isnull;
-
 		(void) evs_mode_lock(DatumGetInt32(SPI_getbinval(projections->vals[i], projections->tupdesc, 1, &isnull)), true);
-	}
-	return evs_table_open(event_table, ShareRowExclusiveLock, rel);
+	table = evs_table_open(event_table, ShareRowExclusiveLock, rel);
+	for (uint64 i = 0; i < projections->numvals; i++)
+		evs_shards_align(DatumGetInt32(SPI_getbinval(projections->vals[i], projections->tupdesc, 1, &isnull)));
+	return table;
 }
 
 /* Say which projections hold events in older shapes. Call inside SPI. */
@@ -131,7 +133,7 @@ notice_rebuilds(Oid event_table)
 	bool		isnull;
 	Datum		names;
 
-	evs_owner_run_extension("SELECT pg_catalog.string_agg(pg_catalog.format('\"%s\"', p.name), ', ' ORDER BY p.name)"
+	evs_owner_run_extension("SELECT pg_catalog.string_agg(DISTINCT pg_catalog.format('\"%s\"', p.name), ', ')"
 							" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
 							" WHERE p.rebuilds IS NULL AND c.\"position\" > 0 AND p.name NOT LIKE '\\_snapshots\\_%'"
 							"  AND (p.event_table::oid = $1 OR $1 = ANY (p.event_tables::oid[]))",

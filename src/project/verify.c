@@ -16,9 +16,9 @@
 #include "funcapi.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "project/checkpoint.h"
 #include "project/compare.h"
 #include "project/recompute.h"
+#include "project/shards.h"
 #include "project/verify.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -61,6 +61,31 @@ lock_tables(const EvsProjection *projection)
 	return tables;
 }
 
+/* A projection, or all its shards, each where the active snapshot sees it stand; NIL if it is gone. */
+static List *
+read_standings(const EvsProjection *projection)
+{
+	List	   *standings = NIL;
+	ListCell   *cell;
+
+	foreach(cell, evs_shards_seen(projection->id))
+	{
+		const EvsShardSeen *seen = lfirst(cell);
+		EvsStanding *standing = palloc_object(EvsStanding);
+
+		standing->projection = palloc_object(EvsProjection);
+		*standing->projection = *projection;
+		standing->projection->id = seen->id;
+		standing->projection->shard_of = seen->id == projection->id ? 0 : projection->id;
+		standing->projection->shard = seen->shard;
+		standing->projection->shards = seen->shards;
+		/* An inline one stands beyond every position, and has applied what the snapshot sees. */
+		standing->position = seen->position;
+		standings = lappend(standings, standing);
+	}
+	return standings;
+}
+
 /* Put the rows of a projection that differ, or of a sample of their keys, into "rows". Call inside SPI. */
 void
 evs_verify(EvsProjection *projection, double sample, Tuplestorestate *rows)
@@ -68,19 +93,17 @@ evs_verify(EvsProjection *projection, double sample, Tuplestorestate *rows)
 	for (; projection; projection = evs_projection_load(projection->id))
 	{
 		List	   *tables = lock_tables(projection);
-		EvsPosition position;
-		bool		exists;
+		List	   *standings;
 		bool		seen;
 
 		/* What another transaction does to a table's columns, it has done before the snapshot or does after. */
 		PushActiveSnapshot(GetTransactionSnapshot());
-		/* An inline one stands beyond every position, and has applied what the snapshot sees. */
-		exists = evs_checkpoint_seen(projection->id, &position);
-		seen = exists && is_seen(projection);
+		standings = read_standings(projection);
+		seen = standings != NIL && is_seen(projection);
 		if (seen)
-			evs_recompute(projection, position, tables, report_query, &sample, rows);
+			evs_recompute(standings, tables, report_query, &sample, rows);
 		PopActiveSnapshot();
-		if (seen || !exists)
+		if (seen || standings == NIL)
 			return;
 		if (IsolationUsesXactSnapshot())
 			ereport(ERROR,

@@ -10,6 +10,8 @@
 
 #include "base/catalog.h"
 #include "base/owner.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "project/aggregate.h"
@@ -41,12 +43,15 @@ evs_view_own(int id)
 	return get_relname_relid(psprintf("_batch_%d", id), evs_catalog()->schema);
 }
 
-/* Whose view it is that a projection reads: a rebuild by the same definition reads that of the other. */
+/*
+ * Whose view it is that a projection reads: shards have one in common, and a
+ * rebuild by the same definition reads that of the other.
+ */
 static int
 view_id(const EvsProjection *projection)
 {
 	return projection->rebuilds == 0 || OidIsValid(evs_view_own(projection->id)) ?
-		projection->id : projection->rebuilds;
+		EVS_WHOLE(projection) : projection->rebuilds;
 }
 
 /* The view that shows the query of a query projection over the current batch, or the calls of a handler. */
@@ -68,17 +73,29 @@ evs_view_require(const EvsProjection *projection)
 				 errhint("Give it another with evstore.replace_projection(), or drop the projection.")));
 }
 
+/* The schema of the views that a statement with shards reads its batches through: shards.c. */
+char *
+evs_view_schema(const EvsProjection *projection)
+{
+	return psprintf("evstore_shards_%d", EVS_WHOLE(projection));
+}
+
 /*
  * Lock the view. A batch reads it before it moves the checkpoint; whoever locks
- * the checkpoint first must have locked the view before.
+ * the checkpoint first must have locked the view before. For the views of a
+ * statement's shards stands their schema.
  */
 void
 evs_view_lock(const EvsProjection *projection, LOCKMODE mode)
 {
 	Oid			view = evs_view_find(projection);
+	Oid			schema = projection->kind == EVS_STATEMENT && projection->shards > 1 ?
+		get_namespace_oid(evs_view_schema(projection), true) : InvalidOid;
 
 	if (OidIsValid(view))
 		LockRelationOid(view, mode);
+	if (OidIsValid(schema))
+		LockDatabaseObject(NamespaceRelationId, schema, 0, mode);
 }
 
 /* Let the owners of projections read the view, each with the rights that they have. */

@@ -10,6 +10,7 @@
 extern void evs_view_create(const EvsProjection *projection, const char *select);
 extern void evs_view_drop(const EvsProjection *projection);
 extern Oid	evs_view_own(int id);
+extern char *evs_view_schema(const EvsProjection *projection);
 extern void evs_view_lock(const EvsProjection *projection, LOCKMODE mode);
 extern char *evs_view_select(const EvsProjection *projection);
 extern char *evs_view_rows(const EvsProjection *projection, const char *query);

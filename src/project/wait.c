@@ -15,9 +15,9 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "project/await.h"
 #include "project/batch.h"
 #include "project/kept.h"
-#include "project/progress.h"
 #include "project/projection.h"
 #include "storage/latch.h"
 #include "store/position.h"
@@ -93,7 +93,7 @@ static EvsWaitResult
 wait_in_mode(int projection, Oid inline_table, EvsPosition position, TimestampTz deadline)
 {
 	return OidIsValid(inline_table) ? wait_inline(inline_table, position, deadline) :
-		evs_progress_wait(projection, position, deadline);
+		evs_await(projection, position, deadline);
 }
 
 /*

@@ -13,7 +13,7 @@
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "project/fresh.h"
-#include "project/projection.h"
+#include "project/followed.h"
 #include "server/hooks.h"
 #include "store/alter.h"
 #include "store/copy.h"
@@ -97,7 +97,7 @@ on_object_access(ObjectAccessType access, Oid classId, Oid objectId, int subId, 
 		evs_confine_check(objectId);
 	evs_guard_check_object(access, classId, objectId, subId, arg);
 	evs_dependent_check_object(access, classId, objectId, subId, arg);
-	evs_projection_check_object(access, classId, objectId, subId);
+	evs_followed_check_object(access, classId, objectId, subId);
 	evs_lifecycle_note_object(access, classId, objectId);
 }
 
@@ -109,7 +109,7 @@ on_process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTre
 {
 	evs_alter_check_utility(pstmt->utilityStmt);
 	evs_dependent_check_utility(pstmt->utilityStmt);
-	evs_projection_check_utility(pstmt->utilityStmt);
+	evs_followed_check_utility(pstmt->utilityStmt);
 	evs_lifecycle_before_utility(pstmt->utilityStmt);
 
 	/* COPY is ours where nobody else would be passed over. */

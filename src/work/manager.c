@@ -89,7 +89,8 @@ read_projections(void)
 
 	evs_owner_begin_extension(&frame);
 	if (SPI_execute("SELECT p.id, CASE WHEN p.event_tables IS NULL THEN p.event_table::oid ELSE 0 END, c.\"position\", c.failures, c.failed_at, c.failed_position,"
-					" c.given_up, c.parked, p.priority, ceil(1000 * extract(epoch FROM p.timeout))::integer, coalesce(p.rebuilds, 0)"
+					" c.given_up, c.parked, p.priority, ceil(1000 * extract(epoch FROM p.timeout))::integer, coalesce(p.rebuilds, 0),"
+					" coalesce(p.shard_of, p.id), p.shards, p.division"
 					" FROM evstore._projection p JOIN evstore._checkpoint c ON c.projection = p.id"
 					" WHERE NOT c.paused AND NOT c.stopped AND p.mode = 'async'",
 					true, 0) != SPI_OK_SELECT)
@@ -115,6 +116,9 @@ read_projections(void)
 		if (isnull)
 			row->timeout = 0;
 		row->rebuilds = DatumGetInt32(column(i, 11, &isnull));
+		row->whole = DatumGetInt32(column(i, 12, &isnull));
+		row->shards = DatumGetInt32(column(i, 13, &isnull));
+		row->division = DatumGetInt32(column(i, 14, &isnull));
 	}
 	warn_full(evs_progress_sync(MyDatabaseId, evs_catalog()->position_sequence, count, rows));
 	evs_owner_end(&frame);

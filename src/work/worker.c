@@ -123,18 +123,18 @@ report_vain_search(const EvsClaim *claim, const EvsReach *reach)
 /* A swap has yet to wait. */
 #define SWAP_AGAIN_MS 100
 
-/* A rebuild is being put in place, and the claim of its projection is held. */
-static EvsClaim rebuilt;
-static bool rebuilt_claimed = false;
+/* A rebuild is being put in place, and the claims of its projection's shards are held, if there are any. */
+static EvsClaim rebuilt[EVS_MAX_SHARDS];
+static int	rebuilt_count = 0;
 static bool swapping = false;
 
 /* The swap is over, or has failed: others may apply the projection again. */
 static void
 release_rebuilt(void)
 {
-	if (rebuilt_claimed)
-		evs_progress_release(&rebuilt, 0);
-	rebuilt_claimed = false;
+	for (int i = 0; i < rebuilt_count; i++)
+		evs_progress_release(&rebuilt[i], 0);
+	rebuilt_count = 0;
 	swapping = false;
 }
 
@@ -156,24 +156,21 @@ static void
 swap(const EvsClaim *claim)
 {
 	EvsSwapResult result;
-	EvsReach	reach = {0};
+	EvsReach	reaches[EVS_MAX_SHARDS];
 
-	rebuilt_claimed = evs_progress_claim_rebuilt(claim, &rebuilt);
+	rebuilt_count = evs_progress_claim_rebuilt(claim, rebuilt);
 	swapping = true;
-	if (rebuilt_claimed)
-		reach = rebuilt.reach;
 	evs_loop_begin("putting a rebuild in place");
 	if (evs_catalog_find() == NULL)
 		evs_process_finish();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	result = evs_swap(claim, rebuilt_claimed, &reach);
+	result = evs_swap(claim, rebuilt, rebuilt_count, reaches);
 	evs_loop_end();
 
-	if (result == EVS_SWAP_DONE && rebuilt_claimed)
-	{
-		evs_progress_applied(&rebuilt, reach);
-		rebuilt_claimed = false;
-	}
+	for (int i = 0; result == EVS_SWAP_DONE && i < rebuilt_count; i++)
+		evs_progress_applied(&rebuilt[i], reaches[i]);
+	if (result == EVS_SWAP_DONE)
+		rebuilt_count = 0;
 	release_rebuilt();
 	if (result == EVS_SWAP_LATER)
 		evs_progress_release(claim, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SWAP_AGAIN_MS));
