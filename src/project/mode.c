@@ -98,6 +98,15 @@ evs_mode_lock(int projection, bool wait)
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+/* What was to be switched is not there any more. */
+EVS_NORETURN static void
+fail_dropped(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the projection was dropped meanwhile")));
+}
+
 /* Load a projection that is to be switched, and is kept from others who would; NULL if it has the mode already. */
 static EvsProjection *
 load_to_switch(int id, bool is_inline)
@@ -111,9 +120,7 @@ load_to_switch(int id, bool is_inline)
 	(void) evs_mode_lock(id, true);
 	projection = evs_projection_load(id);
 	if (projection == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the projection was dropped meanwhile")));
+		fail_dropped();
 	return projection->is_inline == is_inline ? NULL : projection;
 }
 
@@ -259,7 +266,7 @@ evs_mode_enter_inline(int id)
 	create_trigger(projection->event_table);
 	last = last_position(projection);
 	if (!evs_checkpoint_read(id, &reach))
-		elog(ERROR, "projection \"%s\" has no checkpoint", projection->name);
+		fail_dropped();
 	if (reach.parked > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -285,7 +292,7 @@ evs_mode_leave_inline(int id)
 		return;
 	LockRelationOid(projection->event_table, ShareRowExclusiveLock);
 	if (!evs_projection_set_mode(projection, false, EVS_INLINE_CHECKPOINT, last_position(projection)))
-		elog(ERROR, "the checkpoint of projection \"%s\" is not that of an inline one", projection->name);
+		fail_dropped();
 	CommandCounterIncrement();
 	evs_mode_tidy(projection->event_table);
 }
