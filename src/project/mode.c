@@ -58,6 +58,7 @@
 #include "project/progress.h"
 #include "project/projection.h"
 #include "project/rebuild.h"
+#include "project/view.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "store/position.h"
@@ -264,6 +265,10 @@ evs_mode_enter_inline(int id)
 				 errhint("Wait for it, or run evstore.cancel_rebuild().")));
 	LockRelationOid(projection->event_table, ShareRowExclusiveLock);
 	create_trigger(projection->event_table);
+	/* As a batch does that is to be applied: the read table, then the view, then the checkpoint. */
+	if (projection->kind == EVS_QUERY)
+		LockRelationOid(projection->state_table, RowExclusiveLock);
+	evs_view_lock(projection, AccessShareLock);
 	last = last_position(projection);
 	if (!evs_checkpoint_read(id, &reach))
 		fail_dropped();
