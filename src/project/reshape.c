@@ -174,7 +174,8 @@ evs_reshape_plan(const EvsProjection *original, const EvsProjection *replacement
 	plan->keys = replacement->keys;
 	plan->new_key = strcmp(original->keys, replacement->keys) != 0;
 	plan_columns(plan, split(original->columns), view);
-	table_close(view, NoLock);
+	/* It is locked again in its turn, behind the tables: whoever gives up the rebuild has locked these. */
+	table_close(view, AccessShareLock);
 	if (plan->new_key)
 		plan->old_key = find_key(plan->read_table, split(original->keys));
 	return plan->gone != NIL || plan->added != NIL || plan->new_key ? plan : NULL;
