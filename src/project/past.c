@@ -210,6 +210,11 @@ evs_projection_as_of(PG_FUNCTION_ARGS)
 	projection = find_projection(read_table);
 	evs_recompute_check_caller(projection);
 	LockRelationOid(read_table, AccessShareLock);
+	if (get_rel_name(read_table) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the read table of projection \"%s\" does not exist", projection->name)));
+	evs_view_lock(projection, AccessShareLock);
 	/* From here on the table has the columns that are asked for. */
 	InitMaterializedSRF(fcinfo, 0);
 

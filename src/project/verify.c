@@ -20,6 +20,7 @@
 #include "project/recompute.h"
 #include "project/shards.h"
 #include "project/verify.h"
+#include "project/view.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -49,7 +50,7 @@ is_seen(const EvsProjection *projection)
 	return SPI_processed > 0;
 }
 
-/* What is compared of a projection; from here on it keeps its columns. */
+/* What is compared of a projection; from here on it keeps its columns, and its view. */
 static List *
 lock_tables(const EvsProjection *projection)
 {
@@ -58,6 +59,7 @@ lock_tables(const EvsProjection *projection)
 
 	foreach(cell, tables)
 		LockRelationOid(lfirst_oid(cell), AccessShareLock);
+	evs_view_lock(projection, AccessShareLock);
 	return tables;
 }
 

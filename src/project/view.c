@@ -81,19 +81,23 @@ evs_view_schema(const EvsProjection *projection)
 }
 
 /*
- * Lock the view. A batch reads it before it moves the checkpoint; whoever locks
- * the checkpoint first must have locked the view before. For the views of a
- * statement's shards stands their schema.
+ * Lock the view, the one that there is then. A batch reads it before it moves the
+ * checkpoint; whoever locks the checkpoint first must have locked the view before.
+ * For the views of a statement's shards stands their schema.
  */
 void
 evs_view_lock(const EvsProjection *projection, LOCKMODE mode)
 {
-	Oid			view = evs_view_find(projection);
 	Oid			schema = projection->kind == EVS_STATEMENT && projection->shards > 1 ?
 		get_namespace_oid(evs_view_schema(projection), true) : InvalidOid;
+	Oid			locked = InvalidOid;
+	Oid			view;
 
-	if (OidIsValid(view))
+	while (OidIsValid(view = evs_view_find(projection)) && view != locked)
+	{
 		LockRelationOid(view, mode);
+		locked = view;
+	}
 	if (OidIsValid(schema))
 		LockDatabaseObject(NamespaceRelationId, schema, 0, mode);
 }

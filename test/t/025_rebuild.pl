@@ -174,6 +174,25 @@ eval { $writer->quit };
 ok($node->poll_query_until('postgres', $none_left), 'a swap that was killed is done again');
 follows($node, 'postgres', 'and the table is right', 5);
 
+# A verification that waits for the view of a projection takes the one that is there then.
+$node->safe_psql('postgres', q{
+	SELECT evstore.create_projection('kinds', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+	SELECT evstore.wait_for('kinds');
+	CREATE TABLE found (n bigint)});
+my $holder = $node->background_psql('postgres');
+my $verifier = $node->background_psql('postgres');
+my $verify = q{INSERT INTO found SELECT count(*) FROM evstore.verify_projection('kinds')};
+$verifier->query_safe($verify);
+$holder->query_safe(q{BEGIN; SELECT FROM evstore._checkpoint WHERE projection = (SELECT id FROM evstore._projection WHERE name = 'kinds') FOR UPDATE});
+$node->safe_psql('postgres', q{SELECT evstore.replace_projection('kinds', query => 'SELECT type, count(stream) AS n FROM events GROUP BY type')});
+$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted});
+$verifier->query_until(qr/verifying/, "\\echo verifying\n$verify;\n");
+$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO found%'});
+$holder->query_safe('COMMIT');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 2 AND sum(n) = 0 FROM found'), 'a verification waits for a swap, and goes by what it has put in place');
+$_->quit for $holder, $verifier;
+$node->safe_psql('postgres', q{SELECT evstore.drop_projection('kinds')});
+
 # Off by default, an audit finds what differs, and that it does no more.
 is($node->safe_psql('postgres', 'SELECT count(verified_at) FROM evstore.projections'), '0', 'nobody looks unasked');
 $node->safe_psql('postgres', 'UPDATE sales SET amount = amount + 1');
