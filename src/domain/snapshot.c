@@ -22,6 +22,7 @@
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 
 static const char *const find_sql =
 	"SELECT version, \"position\", state FROM evstore._snapshot"
@@ -149,6 +150,12 @@ evs_take_snapshot(PG_FUNCTION_ARGS)
 	EvsVersion	before;
 
 	evs_called_check_owner(aggregate->definition.owner, "aggregate", aggregate->definition.category);
+	/* What is kept is for everybody, and so of all events. */
+	if (check_enable_rls(table->relid, InvalidOid, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot take a snapshot where row-level security hides events of table \"%s\"",
+						get_rel_name(table->relid))));
 	if (!evs_snapshot_find(aggregate, stream, all.version, &state))
 		state = evs_fold_initial_state(aggregate);
 	before = state.version;

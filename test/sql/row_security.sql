@@ -115,6 +115,18 @@ CREATE TABLE copied (stream text);
 SELECT evstore.create_projection('regress_south', statement => 'INSERT INTO copied SELECT stream FROM new_events');
 \echo :SQLSTATE
 
+-- A snapshot is for everybody: nobody takes one of what policies leave.
+SET ROLE regress_keeper;
+ALTER TABLE events FORCE ROW LEVEL SECURITY;
+CREATE POLICY late ON events USING (version > 2);
+CREATE FUNCTION counted(n integer, e evstore.event) RETURNS integer LANGUAGE sql AS 'SELECT coalesce(n, 0) + 1';
+SELECT evstore.create_aggregate('north', 'counted');
+SELECT evstore._take_snapshot('north-1', 'events');
+\echo :SQLSTATE
+RESET ROLE;
+SELECT state = to_jsonb(version) AS whole FROM evstore.load('north-1');
+SELECT evstore.drop_aggregate('north');
+
 RESET ROLE;
 RESET search_path;
 SET evstore.maintenance = on;
