@@ -116,7 +116,7 @@ current_search_path(void)
 	ListCell   *cell;
 
 	initStringInfo(&path);
-	foreach(cell, fetch_search_path(true))
+	foreach(cell, fetch_search_path(false))
 	{
 		char	   *schema = get_namespace_name(lfirst_oid(cell));
 

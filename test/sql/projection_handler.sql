@@ -129,6 +129,7 @@ $$
 BEGIN
 	PERFORM evstore.create_projection('total', read_table => 'regress_projection_handler.total', query => 'SELECT count(*) AS n FROM events');
 	PERFORM evstore.rebuild_projection('types');
+	CREATE TABLE made (n integer);
 END
 $$;
 SELECT evstore.create_projection('types', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
@@ -139,6 +140,8 @@ SELECT evstore.wait_for('total');
 DO $$ BEGIN FOR i IN 1..6000 LOOP EXIT WHEN NOT EXISTS (SELECT FROM evstore.rebuild_progress WHERE projection = 'types'); PERFORM pg_sleep(0.01); COMMIT; END LOOP; END $$;
 SELECT * FROM evstore.verify_projection('total');
 SELECT * FROM evstore.verify_projection('types');
+-- and what it makes stands where its declaration would have made it
+SELECT 'made'::regclass;
 SELECT evstore.drop_projection(name) FROM unnest('{declares,total,types}'::text[]) name;
 
 -- The owner must be allowed to read the events, and to call it.
