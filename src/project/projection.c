@@ -59,8 +59,8 @@ static bool definitions_changed = false;
 /* Is the row being inserted one that was declared here, or does a restore bring it? */
 static bool declaring = false;
 
-/* Did a restore bring any in this transaction? */
-static bool restored = false;
+/* The subtransaction in which a restore brought the first; invalid if none did. */
+static SubTransactionId restored_in = InvalidSubTransactionId;
 
 /* At commit, tell the manager. */
 static void
@@ -73,7 +73,16 @@ projection_finished(bool committed)
 	}
 	definitions_changed = false;
 	declaring = false;
-	restored = false;
+	restored_in = InvalidSubTransactionId;
+}
+
+/* A subtransaction was rolled back: whatever was being declared or restored in it was not. */
+static void
+projection_subxact_aborted(SubTransactionId subxact)
+{
+	declaring = false;
+	if (restored_in >= subxact)
+		restored_in = InvalidSubTransactionId;
 }
 
 /* Whoever commits a prepared transaction does not know what it changed. */
@@ -89,6 +98,7 @@ projection_before_prepare(void)
 const EvsXactSubscriber evs_projection_xact = {
 	.before_prepare = projection_before_prepare,
 	.finished = projection_finished,
+	.subxact_aborted = projection_subxact_aborted,
 };
 
 /* Projections are changed: note the wish; it is acted on at commit. */
@@ -110,7 +120,7 @@ evs_projection_changed_here(void)
 bool
 evs_projection_restored_here(void)
 {
-	return restored;
+	return restored_in != InvalidSubTransactionId;
 }
 
 /* Run a statement on the extension's tables, as their owner. */
@@ -555,7 +565,8 @@ evs_projection_arrives(PG_FUNCTION_ARGS)
 		return PointerGetDatum(trigger->tg_trigtuple);
 
 	evs_projection_note_change();
-	restored = true;
+	if (restored_in == InvalidSubTransactionId)
+		restored_in = GetCurrentSubTransactionId();
 	desc = RelationGetDescr(trigger->tg_relation);
 	paused_column = SPI_fnumber(desc, "paused");
 	if (paused_column <= 0 ||

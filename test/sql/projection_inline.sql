@@ -249,6 +249,15 @@ VALUES (:free + 1000, 200, now(), 1, 'restored', 'Sold', '{"region": "restored",
 SELECT evstore.set_projection('sales', mode => 'async');
 ROLLBACK;
 
+-- A restore that was rolled back restores nothing: what is appended then is applied.
+BEGIN;
+SAVEPOINT restoring;
+INSERT INTO evstore._projection SELECT * FROM evstore._projection WHERE name = 'sales' ON CONFLICT DO NOTHING;
+ROLLBACK TO restoring;
+SELECT version FROM evstore.append('sale-1', 'Sold', '{"region": "rolled back", "amount": 1}');
+COMMIT;
+SELECT count(*) FROM evstore.verify_projection('sales');
+
 -- Dropped: appends go on without.
 SELECT evstore.drop_projection('sales');
 SELECT version FROM evstore.append('sale-1', 'Sold', '{"region": "later", "amount": "much"}');
