@@ -77,7 +77,11 @@ evs_source_find(Oid event_table)
 	return source;
 }
 
-/* What the functions that the view calls are, all together. */
+/*
+ * What the functions that the view calls are, all together. One that was dropped
+ * by force does not count: whoever reads an event of its version is told, and its
+ * upcaster must not keep others from being dropped.
+ */
 static void
 look_at_upcasters(const EvsShapes *shapes, bool *take_events, bool *parallel_safe)
 {
@@ -85,6 +89,8 @@ look_at_upcasters(const EvsShapes *shapes, bool *take_events, bool *parallel_saf
 	*parallel_safe = true;
 	for (int i = 0; shapes && i < shapes->upcaster_count; i++)
 	{
+		if (!evs_upcaster_has_function(&shapes->upcasters[i]))
+			continue;
 		evs_upcaster_resolve(&shapes->upcasters[i]);
 		*take_events = *take_events || shapes->upcasters[i].takes_event;
 		*parallel_safe = *parallel_safe && func_parallel(shapes->upcasters[i].shape.function) == PROPARALLEL_SAFE;

@@ -86,6 +86,13 @@ evs_upcaster_resolve(EvsUpcaster *upcaster)
 	upcaster->returns_set = get_func_retset(shape->function);
 }
 
+/* Is the function of an upcaster still there? Somebody may have dropped it by force. */
+bool
+evs_upcaster_has_function(const EvsUpcaster *upcaster)
+{
+	return OidIsValid(get_relname_relid(psprintf("_upcaster_%d", upcaster->shape.id), evs_catalog()->schema));
+}
+
 /* All that we know of what decides about the newest shapes, as text. */
 char *
 evs_upcast_describe(const EvsShapes *shapes)

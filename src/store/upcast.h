@@ -8,6 +8,7 @@
 #include "store/shape.h"
 
 extern void evs_upcaster_resolve(EvsUpcaster *upcaster);
+extern bool evs_upcaster_has_function(const EvsUpcaster *upcaster);
 extern char *evs_upcast_describe(const EvsShapes *shapes);
 
 #endif							/* EVSTORE_UPCAST_H */
