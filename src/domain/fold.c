@@ -295,6 +295,8 @@ evs_fold(const EvsAggregate *aggregate, EvsTable *table, const text *stream,
 		.callback = fold_error_context,
 		.arg = &fold,
 	};
+	EvsState	end;
+	bool		may_leave_out;
 
 	check_privilege(aggregate);
 	/* The state of an aggregate of PostgreSQL's kind cannot be gone on with. */
@@ -304,9 +306,19 @@ evs_fold(const EvsAggregate *aggregate, EvsTable *table, const text *stream,
 	if (!aggregate->is_sql_aggregate)
 		prepare_calls(&fold);
 
+	/* Asked before the events are read: what comes meanwhile is not folded, or known by itself. */
+	may_leave_out = evs_table_events(table) != table->name && limit.time == DT_NOEND &&
+		evs_read_stream_end(table, stream, fold.state.version, limit.version, &end.version, &end.position);
+
 	error_context_stack = &context;
 	read_and_fold(&fold, table, stream, limit.version);
 	error_context_stack = context.previous;
+	/* The state stands after the last event, whether upcasters have left that out or not. */
+	if (may_leave_out && end.version > fold.state.version)
+	{
+		fold.state.version = end.version;
+		fold.state.position = end.position;
+	}
 
 	*state = fold.state;
 	if (aggregate->is_sql_aggregate)

@@ -144,6 +144,36 @@ evs_read_stream_into(DestReceiver *receiver, EvsTable *table, const text *stream
 					 lengthof(types), types, values, nulls);
 }
 
+/*
+ * Find the last event of a stream that is stored after a version up to another;
+ * false if there is none. An upcaster may leave it out of what is read.
+ */
+bool
+evs_read_stream_end(EvsTable *table, const text *stream, EvsVersion after, EvsVersion to,
+					EvsVersion *version, EvsPosition *position)
+{
+	Oid			types[] = {TEXTOID, INT8OID, INT8OID};
+	Datum		values[] = {PointerGetDatum(stream), Int64GetDatum(after), Int64GetDatum(to)};
+	SPIPlanPtr	plan;
+	bool		found;
+	bool		isnull;
+
+	SPI_connect();
+	plan = evs_plan_prepare(table, "SELECT version, \"position\" FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
+							AFTER UP_TO IN_ORDER " DESC LIMIT 1", lengthof(types), types, 0);
+	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the end of a stream");
+	evs_plan_check(table, plan);
+	found = SPI_processed > 0;
+	if (found)
+	{
+		*version = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+		*position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	}
+	SPI_finish();
+	return found;
+}
+
 #define BACKWARDS \
 	OF_STREAM " AND version OPERATOR(pg_catalog.<=) coalesce($2, 9223372036854775807) ORDER BY version DESC"
 
