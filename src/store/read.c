@@ -174,8 +174,15 @@ evs_read_stream_end(EvsTable *table, const text *stream, EvsVersion after, EvsVe
 	return found;
 }
 
+/*
+ * Upcasters may have split an event into pieces. Those stay together, also where
+ * "max_count" ends among them: whoever reads on reads on after the event.
+ */
+#define FORWARDS OF_STREAM " AND version OPERATOR(pg_catalog.>=) coalesce($2, 1)" IN_ORDER
 #define BACKWARDS \
-	OF_STREAM " AND version OPERATOR(pg_catalog.<=) coalesce($2, 9223372036854775807) ORDER BY version DESC"
+	" WHERE stream OPERATOR(pg_catalog.=) $1" \
+	" AND version OPERATOR(pg_catalog.<=) coalesce($2, 9223372036854775807)" IN_ORDER " DESC"
+#define WHOLE(number) " FETCH FIRST $" number " ROWS WITH TIES"
 
 /* Does this session see the events of a table as they were written? */
 static bool
@@ -208,6 +215,11 @@ evs_read_stream(PG_FUNCTION_ARGS)
 	Oid			types[] = {TEXTOID, INT8OID, INT8OID};
 	Datum		values[3];
 	bool		nulls[3] = {false, PG_ARGISNULL(1), PG_ARGISNULL(2)};
+	static const char *const statements[2][2] = {
+		{FORWARDS WHOLE("3"), FORWARDS " LIMIT $3"},
+		{"SELECT " EVENT_COLUMNS " FROM (SELECT * FROM %s" BACKWARDS WHOLE("3") ") e ORDER BY version DESC, piece DESC",
+		"SELECT " EVENT_COLUMNS " FROM %s" BACKWARDS " LIMIT $3"}
+	};
 	Relation	rel;
 	EvsTable   *table;
 
@@ -219,14 +231,7 @@ evs_read_stream(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	table = evs_table_open(evs_table_argument(fcinfo, 4), AccessShareLock, &rel);
-	if (backwards)
-		return_rows(fcinfo, table, shows_written(table) ? BACKWARDS " LIMIT $3" : BACKWARDS ", piece DESC LIMIT $3",
-					true, 3, types, values, nulls);
-	else
-		return_rows(fcinfo, table,
-					"SELECT " EVENT_COLUMNS " FROM %s WHERE stream OPERATOR(pg_catalog.=) $1"
-					" AND version OPERATOR(pg_catalog.>=) coalesce($2, 1)"
-					" ORDER BY version LIMIT $3", true, 3, types, values, nulls);
+	return_rows(fcinfo, table, statements[backwards][shows_written(table)], true, 3, types, values, nulls);
 	evs_table_close(rel);
 	return (Datum) 0;
 }
@@ -264,6 +269,14 @@ after_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 	return PG_ARGISNULL(argument) ? Int64GetDatum(0) : PG_GETARG_DATUM(argument);
 }
 
+#define OF_LOG \
+	"SELECT " EVENT_COLUMNS " FROM %s" \
+	" WHERE \"position\" OPERATOR(pg_catalog.>) $1" \
+	" AND \"position\" OPERATOR(pg_catalog.<=) $5" \
+	" AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) ANY ($3))" \
+	" AND ($4 IS NULL OR pg_catalog.split_part(stream, '-', 1) OPERATOR(pg_catalog.=) ANY ($4))" \
+	" ORDER BY \"position\""
+
 /* evstore.read_events(after_position, max_count, types, categories, event_table) */
 Datum
 evs_read_events(PG_FUNCTION_ARGS)
@@ -286,13 +299,8 @@ evs_read_events(PG_FUNCTION_ARGS)
 	table = evs_table_open(evs_table_argument(fcinfo, 4), AccessShareLock, &rel);
 	safe = evs_position_safe();
 	values[4] = Int64GetDatum(safe);
-	rows = return_rows(fcinfo, table,
-					   "SELECT " EVENT_COLUMNS " FROM %s"
-					   " WHERE \"position\" OPERATOR(pg_catalog.>) $1"
-					   " AND \"position\" OPERATOR(pg_catalog.<=) $5"
-					   " AND ($3 IS NULL OR type OPERATOR(pg_catalog.=) ANY ($3))"
-					   " AND ($4 IS NULL OR pg_catalog.split_part(stream, '-', 1) OPERATOR(pg_catalog.=) ANY ($4))"
-					   " ORDER BY \"position\" LIMIT $2", true, 5, types, values, nulls);
+	rows = return_rows(fcinfo, table, shows_written(table) ? OF_LOG " LIMIT $2" : OF_LOG WHOLE("2"),
+					   true, 5, types, values, nulls);
 	note_read_position(fcinfo, 1, safe, rows);
 	evs_table_close(rel);
 	return (Datum) 0;
@@ -337,7 +345,7 @@ evs_read_by(PG_FUNCTION_ARGS)
 						   " WHERE \"position\" OPERATOR(pg_catalog.>) $1"
 						   " AND \"position\" OPERATOR(pg_catalog.<=) $2");
 	evs_criteria_sql(&criteria, &sql, shows_written(table) ? "" : "written_", 4, types, values);
-	appendStringInfoString(&sql, " ORDER BY \"position\" LIMIT $3");
+	appendStringInfo(&sql, " ORDER BY \"position\"%s", shows_written(table) ? " LIMIT $3" : WHOLE("3"));
 	safe = evs_position_safe();
 	values[1] = Int64GetDatum(safe);
 	/* Which index serves depends on the tags and on how far back "after" lies. */
