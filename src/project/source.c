@@ -97,48 +97,71 @@ look_at_upcasters(const EvsShapes *shapes, bool *take_events, bool *parallel_saf
 	}
 }
 
-/* What the view shows. */
+/* What the view shows; *function is set to what it calls for each event. */
 static char *
-select_upcast(Oid event_table)
+select_upcast(Oid event_table, char **function)
 {
 	Relation	rel;
 	EvsTable   *table = evs_table_open(event_table, AccessShareLock, &rel);
-	const char *variant;
 	bool		take_events;
 	bool		parallel_safe;
 	char	   *select;
 
 	look_at_upcasters(table->shapes, &take_events, &parallel_safe);
-	variant = parallel_safe ? "" : "_here";
+	*function = psprintf("_upcast%s%s", take_events ? "" : "_data", parallel_safe ? "" : "_here");
 	if (take_events)
 		select = psprintf("SELECT e.\"position\", e.version, e.recorded_at, u.schema_version, e.id, e.stream, u.type,"
 						  " u.data, u.metadata, u.tags, e.type AS written_type, e.tags AS written_tags, u.piece FROM %s e"
-						  " CROSS JOIN LATERAL evstore._upcast%s(e.tableoid, e.\"position\", e.version, e.recorded_at,"
+						  " CROSS JOIN LATERAL evstore.%s(e.tableoid, e.\"position\", e.version, e.recorded_at,"
 						  " e.schema_version, e.id, e.stream, e.type, e.data, e.metadata, e.tags) WITH ORDINALITY"
 						  " u(\"position\", version, recorded_at, schema_version, id, stream, type, data, metadata, tags, piece)",
-						  table->name, variant);
+						  table->name, *function);
 	else
 		select = psprintf("SELECT e.\"position\", e.version, e.recorded_at,"
 						  " evstore._upcast_version(e.tableoid, e.type, e.schema_version) AS schema_version,"
 						  " e.id, e.stream, e.type,"
-						  " evstore._upcast_data%s(e.tableoid, e.\"position\", e.type, e.schema_version, e.data) AS data,"
+						  " evstore.%s(e.tableoid, e.\"position\", e.type, e.schema_version, e.data) AS data,"
 						  " e.metadata, e.tags, e.type AS written_type, e.tags AS written_tags, 1::bigint AS piece FROM %s e",
-						  variant, table->name);
+						  *function, table->name);
 	evs_table_close(rel);
 	return select;
 }
 
+/* Does a view call a function of ours? Call inside SPI. */
+static bool
+view_calls(Oid view, char *function)
+{
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[] = {ObjectIdGetDatum(view), CStringGetTextDatum(function)};
+
+	evs_owner_run_extension("SELECT FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d"
+							"  ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid"
+							"  AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass"
+							" JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid"
+							" WHERE r.ev_class = $1 AND p.proname = $2"
+							"  AND p.pronamespace = 'evstore'::pg_catalog.regnamespace",
+							lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	return SPI_processed > 0;
+}
+
 /*
  * Make the view of a table as its upcasters want it; "id" names a new one. The
- * text is ours, but for the table's name. Call inside SPI.
+ * text is ours, but for the table's name. One that is so already is left alone:
+ * to replace it is to wait for everybody who has read events, and some of those
+ * may be waiting for us, to append. Call inside SPI.
  */
 Oid
 evs_source_create(Oid event_table, int id)
 {
 	char	   *name = psprintf(SOURCE_NAME, id);
+	Oid			view = get_relname_relid(name, evs_catalog()->schema);
+	char	   *function;
+	char	   *select = select_upcast(event_table, &function);
 
+	if (OidIsValid(view) && view_calls(view, function))
+		return view;
 	evs_owner_run_extension(psprintf("CREATE OR REPLACE VIEW evstore.%s WITH (security_invoker = true) AS %s", name,
-									 select_upcast(event_table)), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
+									 select), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	/* Readable by all, as far as they may read the table itself. */
 	evs_owner_run_extension(psprintf("GRANT SELECT ON evstore.%s TO PUBLIC", name), 0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	return get_relname_relid(name, evs_catalog()->schema);
