@@ -274,6 +274,19 @@ upcast_data(Upcasting *upcasting, EvsUpcaster *upcaster, Datum data)
 	return result;
 }
 
+/* Refuse an upcaster that takes events where there are data alone: where there is one, the view calls _upcast(). */
+static void
+check_takes_data(EvsUpcaster *upcaster)
+{
+	evs_upcaster_resolve(upcaster);
+	if (upcaster->takes_event)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the upcaster from %s takes events", evs_shape_name(&upcaster->shape)),
+				 errdetail("It was created after the query that reads them had begun."),
+				 errhint("Try again.")));
+}
+
 /* Has an event what every event has? */
 static bool
 is_whole(const Event *event)
@@ -472,7 +485,10 @@ evs_upcast_data(PG_FUNCTION_ARGS)
 	if (upcasting->made_position != position)
 	{
 		for (; upcaster != NULL; upcaster = find_upcaster(upcasting, type, ++version))
+		{
+			check_takes_data(upcaster);
 			data = upcast_data(upcasting, upcaster, data);
+		}
 		keep_data(upcasting, position, data);
 	}
 	/* The caller's may outlive ours. */
