@@ -84,7 +84,7 @@ add_upcaster(EvsShapes *shapes, const Datum *values, const bool *nulls)
 	shapes->source = psprintf(EVS_EXTENSION "._upcast_%d", DatumGetInt32(values[COLUMN_SOURCE - 1]));
 }
 
-/* Add the rows that a table of ours has of an event table, in the order of its primary key. */
+/* Add the rows that a table of ours has of an event table. */
 static void
 scan(const char *name, Oid event_table, EvsShapes *shapes,
 	 void (*add) (EvsShapes *shapes, const Datum *values, const bool *nulls))
@@ -115,19 +115,6 @@ scan(const char *name, Oid event_table, EvsShapes *shapes,
 	table_close(rel, AccessShareLock);
 }
 
-/* What is declared for an event table, in the current memory context; NULL if nothing is. */
-EvsShapes *
-evs_shapes_load(Oid event_table)
-{
-	EvsShapes	shapes = {0};
-
-	scan("_event_type", event_table, &shapes, add_event_type);
-	scan("_upcaster", event_table, &shapes, add_upcaster);
-	if (shapes.type_count == 0 && shapes.upcaster_count == 0)
-		return NULL;
-	return memcpy(palloc_object(EvsShapes), &shapes, sizeof(EvsShapes));
-}
-
 /* Order by type, in the bytes of its name as the index has it, then version. */
 static int
 compare(const EvsShape *shape, const text *type, int version)
@@ -139,6 +126,33 @@ compare(const EvsShape *shape, const text *type, int version)
 	if (order == 0)
 		order = length - other;
 	return order != 0 ? order : shape->version - version;
+}
+
+/* The same, for qsort(). */
+static int
+compare_shapes(const void *one, const void *other)
+{
+	const EvsShape *shape = other;
+
+	return compare(one, shape->type, shape->version);
+}
+
+/* What is declared for an event table, in the current memory context; NULL if nothing is. */
+EvsShapes *
+evs_shapes_load(Oid event_table)
+{
+	EvsShapes	shapes = {0};
+
+	scan("_event_type", event_table, &shapes, add_event_type);
+	scan("_upcaster", event_table, &shapes, add_upcaster);
+	if (shapes.type_count == 0 && shapes.upcaster_count == 0)
+		return NULL;
+	/* Who connects with ignore_system_indexes gets the rows in any order. */
+	if (shapes.type_count > 1)
+		qsort(shapes.types, shapes.type_count, sizeof(EvsEventType), compare_shapes);
+	if (shapes.upcaster_count > 1)
+		qsort(shapes.upcasters, shapes.upcaster_count, sizeof(EvsUpcaster), compare_shapes);
+	return memcpy(palloc_object(EvsShapes), &shapes, sizeof(EvsShapes));
 }
 
 /* Is a shape one of this type? */
