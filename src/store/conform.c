@@ -122,6 +122,7 @@ check(EvsEventType *type, Jsonb *data)
 	char	   *wrong;
 
 	resolve(type);
+	evs_shape_check_owner(&type->shape, "check of");
 	error_context_stack = &context;
 	evs_owner_begin(&frame, type->shape.owner, type->shape.settings);
 	wrong = OidIsValid(type->row_type) ? evs_fit(data, type->row_type) : ask(type, data);

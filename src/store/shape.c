@@ -240,6 +240,17 @@ evs_shape_is_resolved(const EvsShape *shape)
 	return OidIsValid(shape->function) && SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(shape->function));
 }
 
+/* Refuse to run what is declared for a role that was dropped since: its oid may become another's. */
+void
+evs_shape_check_owner(const EvsShape *shape, const char *what)
+{
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(shape->owner)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the owner of the %s %s does not exist", what, evs_shape_name(shape)),
+				 errhint("Drop the definition, and create it again.")));
+}
+
 PG_FUNCTION_INFO_V1(evs_shape_changes);
 
 /* evstore._shape_changes(): trigger on both tables. What is known of the event table is known no more. */

@@ -57,6 +57,7 @@ extern int	evs_shapes_newest(const EvsShapes *shapes, const text *type);
 extern bool evs_shapes_know(const EvsShapes *shapes, const text *type);
 extern bool evs_shapes_same_type(const EvsShape *shape, const text *type);
 extern bool evs_shape_is_resolved(const EvsShape *shape);
+extern void evs_shape_check_owner(const EvsShape *shape, const char *what);
 extern char *evs_shape_name(const EvsShape *shape);
 
 #endif							/* EVSTORE_SHAPE_H */

@@ -194,6 +194,7 @@ prepare(Upcasting *upcasting, EvsUpcaster *upcaster)
 	if (upcasting->calls[number] || OidIsValid(upcasting->sets[number].fn_oid))
 		return;
 	evs_upcaster_resolve(upcaster);
+	evs_shape_check_owner(&upcaster->shape, "upcaster from");
 	evs_called_check_may_call(upcaster->shape.function, upcaster->shape.owner);
 	caller = MemoryContextSwitchTo(upcasting->context);
 	if (upcaster->returns_set)
