@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
 
@@ -118,6 +119,8 @@ static void
 check(EvsEventType *type, Jsonb *data)
 {
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = check_context, .arg = type};
+	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "evstore check", ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(memory);
 	EvsOwnerFrame frame;
 	char	   *wrong;
 
@@ -130,6 +133,8 @@ check(EvsEventType *type, Jsonb *data)
 	error_context_stack = context.previous;
 	if (wrong)
 		refuse(type, wrong);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(memory);
 }
 
 /*

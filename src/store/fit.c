@@ -5,7 +5,9 @@
  * An object fits if jsonb_populate_record() could make a row of it, and if it
  * has no key that the type has no attribute for. A key that is missing is null,
  * as there; a domain that is NOT NULL, or has a CHECK, says more. (The CHECK of
- * a domain over an array or a row is not asked.)
+ * a domain over an array or a row is not asked.) Unlike there, an array is an
+ * array of one dimension, and a row an object: neither is read from a string,
+ * and no string from them.
  *
  * What does not fit is told by its path, as in $.lines[2].price. The server's
  * own input functions are asked about single values, and complain by an error:
@@ -138,6 +140,7 @@ fit_row(Fit *fit, const JsonbValue *value, Oid type)
 		if (fits)
 			leave(fit, outer);
 	}
+	FreeTupleDesc(desc);
 	return fits;
 }
 
@@ -151,11 +154,14 @@ fit_array(Fit *fit, const JsonbValue *value, Oid type, Oid element, int32 typmod
 		return misfit(fit, psprintf("%s is no array, as type %s wants", kind_of(value), format_type_be(type)));
 	for (uint32 i = 0; i < JsonContainerSize(array); i++)
 	{
-		int			outer = enter(fit, psprintf("[%u]", i));
+		JsonbValue *item = getIthJsonbValueFromContainer(array, i);
+		int			outer = fit->path.len;
 
-		if (!fit_value(fit, getIthJsonbValueFromContainer(array, i), element, typmod))
+		appendStringInfo(&fit->path, "[%u]", i);
+		if (!fit_value(fit, item, element, typmod))
 			return false;
 		leave(fit, outer);
+		pfree(item);
 	}
 	return true;
 }
@@ -173,11 +179,12 @@ fit_scalar(Fit *fit, const JsonbValue *value, Oid type, int32 typmod)
 	if (value->type == jbvString)
 		string = pnstrdup(value->val.string.val, value->val.string.len);
 	else if (value->type == jbvBool)
-		string = value->val.boolean ? "true" : "false";
+		string = pstrdup(value->val.boolean ? "true" : "false");
 	else
 		string = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 	getTypeInputInfo(type, &input, &parameter);
 	(void) OidInputFunctionCall(input, string, parameter, typmod);
+	pfree(string);
 	return true;
 }
 
