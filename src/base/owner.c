@@ -26,12 +26,13 @@
 
 /*
  * Settings, besides search_path, that anybody may set, and that change what a
- * statement or an expression yields, or which events a function appends to.
+ * statement or an expression yields, or which events a function appends to, and
+ * in which shape it reads them.
  */
 static const char *const pinned_settings[] = {
 	"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
 	"lc_numeric", "lc_monetary", "lc_time", "array_nulls", "transform_null_equals", "standard_conforming_strings",
-	"xmloption", "evstore.event_table",
+	"xmloption", "evstore.event_table", "evstore.raw",
 };
 
 /* Set a setting until the frame ends. */
