@@ -78,23 +78,28 @@ evs_source_find(Oid event_table)
 }
 
 /*
- * What the functions that the view calls are, all together. One that was dropped
- * by force does not count: whoever reads an event of its version is told, and its
- * upcaster must not keep others from being dropped.
+ * The function of upcast.c that serves all upcasters of a table, without one of
+ * them, or with one more, of which the function is given. One whose function was
+ * dropped by force does not count: whoever reads an event of its version is told,
+ * and its upcaster must not keep others from being dropped.
  */
-static void
-look_at_upcasters(const EvsShapes *shapes, bool *take_events, bool *parallel_safe)
+static char *
+choose_function(const EvsShapes *shapes, const EvsUpcaster *without, Oid with)
 {
-	*take_events = false;
-	*parallel_safe = true;
+	bool		take_events = OidIsValid(with) && get_func_rettype(with) == evs_catalog()->event_type;
+	bool		parallel_safe = !OidIsValid(with) || func_parallel(with) == PROPARALLEL_SAFE;
+
 	for (int i = 0; shapes && i < shapes->upcaster_count; i++)
 	{
-		if (!evs_upcaster_has_function(&shapes->upcasters[i]))
+		EvsUpcaster *upcaster = &shapes->upcasters[i];
+
+		if (upcaster == without || !evs_upcaster_has_function(upcaster))
 			continue;
-		evs_upcaster_resolve(&shapes->upcasters[i]);
-		*take_events = *take_events || shapes->upcasters[i].takes_event;
-		*parallel_safe = *parallel_safe && func_parallel(shapes->upcasters[i].shape.function) == PROPARALLEL_SAFE;
+		evs_upcaster_resolve(upcaster);
+		take_events = take_events || upcaster->takes_event;
+		parallel_safe = parallel_safe && func_parallel(upcaster->shape.function) == PROPARALLEL_SAFE;
 	}
+	return psprintf("_upcast%s%s", take_events ? "" : "_data", parallel_safe ? "" : "_here");
 }
 
 /* What the view shows; *function is set to what it calls for each event. */
@@ -103,13 +108,10 @@ select_upcast(Oid event_table, char **function)
 {
 	Relation	rel;
 	EvsTable   *table = evs_table_open(event_table, AccessShareLock, &rel);
-	bool		take_events;
-	bool		parallel_safe;
 	char	   *select;
 
-	look_at_upcasters(table->shapes, &take_events, &parallel_safe);
-	*function = psprintf("_upcast%s%s", take_events ? "" : "_data", parallel_safe ? "" : "_here");
-	if (take_events)
+	*function = choose_function(table->shapes, NULL, InvalidOid);
+	if (strncmp(*function, "_upcast_data", strlen("_upcast_data")) != 0)
 		select = psprintf("SELECT e.\"position\", e.version, e.recorded_at, u.schema_version, e.id, e.stream, u.type,"
 						  " u.data, u.metadata, u.tags, e.type AS written_type, e.tags AS written_tags, u.piece FROM %s e"
 						  " CROSS JOIN LATERAL evstore.%s(e.tableoid, e.\"position\", e.version, e.recorded_at,"
@@ -145,10 +147,33 @@ view_calls(Oid view, char *function)
 }
 
 /*
+ * Will the view of a table be replaced or dropped, as an upcaster is added, of
+ * which the function is given, or else the one of a version is dropped? Call
+ * inside SPI.
+ */
+bool
+evs_source_will_change(Oid event_table, Oid added, const text *type, int dropped)
+{
+	Oid			view = evs_source_find(event_table);
+	Relation	rel;
+	const EvsShapes *shapes = evs_table_open(event_table, AccessShareLock, &rel)->shapes;
+	bool		will_change = false;
+
+	if (OidIsValid(view))
+	{
+		const EvsUpcaster *without = OidIsValid(added) ? NULL : evs_shapes_upcaster(shapes, type, dropped);
+
+		will_change = (without && shapes->upcaster_count == 1) ||
+			!view_calls(view, choose_function(shapes, without, added));
+	}
+	evs_table_close(rel);
+	return will_change;
+}
+
+/*
  * Make the view of a table as its upcasters want it; "id" names a new one. The
  * text is ours, but for the table's name. One that is so already is left alone:
- * to replace it is to wait for everybody who has read events, and some of those
- * may be waiting for us, to append. Call inside SPI.
+ * to replace it is to keep out everybody who reads events. Call inside SPI.
  */
 Oid
 evs_source_create(Oid event_table, int id)

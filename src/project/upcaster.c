@@ -28,6 +28,7 @@
 #include "project/mode.h"
 #include "project/shards.h"
 #include "project/source.h"
+#include "storage/lmgr.h"
 #include "store/event.h"
 #include "store/shape.h"
 #include "store/table.h"
@@ -97,14 +98,19 @@ find_function(const char *name)
 	return OidIsValid(of_data) ? of_data : of_events;
 }
 
-/* Keep batches from being applied, and events from being added, while what is read is changed. Call inside SPI. */
+/*
+ * Keep batches from being applied, and events from being added, while what is
+ * read is changed; and events from being read, if the view is that shows them.
+ * Who reads has the table before the view, and so waits, or is waited for, there
+ * and not in a circle. Call inside SPI.
+ */
 static EvsTable *
-lock_all(Oid event_table, Relation *rel)
+lock_all(Oid event_table, Oid added, const text *type, int dropped, Relation *rel)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(event_table)};
 	SPITupleTable *projections;
-	EvsTable   *table;
+	LOCKMODE	mode;
 	bool		isnull;
 
 	if (evs_bounds() != NULL)
@@ -118,10 +124,11 @@ lock_all(Oid event_table, Relation *rel)
 	projections = SPI_tuptable;
 	for (uint64 i = 0; i < projections->numvals; i++)
 		(void) evs_mode_lock(DatumGetInt32(SPI_getbinval(projections->vals[i], projections->tupdesc, 1, &isnull)), true);
-	table = evs_table_open(event_table, ShareRowExclusiveLock, rel);
+	mode = evs_source_will_change(event_table, added, type, dropped) ? AccessExclusiveLock : ShareRowExclusiveLock;
+	LockRelationOid(event_table, mode);
 	for (uint64 i = 0; i < projections->numvals; i++)
 		evs_shards_align(DatumGetInt32(SPI_getbinval(projections->vals[i], projections->tupdesc, 1, &isnull)));
-	return table;
+	return evs_table_open(event_table, mode, rel);
 }
 
 /* Say which projections hold events in older shapes. Call inside SPI. */
@@ -259,7 +266,8 @@ evs_create_upcaster(PG_FUNCTION_ARGS)
 	check_function(function);
 
 	SPI_connect();
-	check_link(lock_all(event_table, &rel)->shapes, PG_GETARG_TEXT_PP(ARG_TYPE), from);
+	check_link(lock_all(event_table, function, PG_GETARG_TEXT_PP(ARG_TYPE), from, &rel)->shapes,
+			   PG_GETARG_TEXT_PP(ARG_TYPE), from);
 	evs_called_check_table_owner(event_table);
 	id = insert_row(fcinfo, event_table, &source_id);
 	create_function_view(id, function);
@@ -314,7 +322,8 @@ evs_drop_upcaster(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("evstore.drop_upcaster()");
 	evs_called_check_table_owner(event_table);
 	SPI_connect();
-	check_is_last(lock_all(event_table, &rel)->shapes, PG_GETARG_TEXT_PP(ARG_TYPE), from);
+	check_is_last(lock_all(event_table, InvalidOid, PG_GETARG_TEXT_PP(ARG_TYPE), from, &rel)->shapes,
+				  PG_GETARG_TEXT_PP(ARG_TYPE), from);
 	evs_called_check_table_owner(event_table);
 	source = evs_source_find(event_table);
 	evs_owner_run_extension("DELETE FROM evstore._upcaster"
