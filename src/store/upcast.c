@@ -483,7 +483,7 @@ evs_upcast_data(PG_FUNCTION_ARGS)
 
 	if (upcaster == NULL)
 		PG_RETURN_DATUM(data);
-	if (upcasting->made_position != position)
+	if (upcasting->made_position == 0 || upcasting->made_position != position)
 	{
 		for (; upcaster != NULL; upcaster = find_upcaster(upcasting, type, ++version))
 		{

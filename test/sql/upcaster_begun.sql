@@ -23,9 +23,9 @@ ROLLBACK;
 -- Nor can anybody.
 SELECT evstore.create_upcaster('Split', 1, 'one');
 SELECT evstore.create_upcaster('Split', 2, 'two');
-SELECT evstore._upcast_data('events'::regclass, 'Plain', 1, '{}');
-SELECT evstore._upcast_data('events'::regclass, 'Split', 1, '{"a": "bcdefghijklmnopqrstuvwxyz"}');
-SELECT evstore._upcast_data('events'::regclass, 'Split', 2, '{"a": "bcdefghijklmnopqrstuvwxyz"}');
+SELECT evstore._upcast_data('events'::regclass, 0, 'Plain', 1, '{}');
+SELECT evstore._upcast_data('events'::regclass, 0, 'Split', 1, '{"a": "bcdefghijklmnopqrstuvwxyz"}');
+SELECT evstore._upcast_data('events'::regclass, 0, 'Split', 2, '{"a": "bcdefghijklmnopqrstuvwxyz"}');
 SELECT type, data FROM evstore.read_stream('a-1');
 SELECT evstore.drop_upcaster(type, from_version) FROM (SELECT * FROM evstore.upcasters WHERE event_table = 'events'::regclass ORDER BY from_version DESC) u;
 RESET search_path;
