@@ -29,7 +29,7 @@ $node->safe_psql(
 		query => $$SELECT data->>'region' AS region, count(*) AS sales, sum((data->>'amount')::numeric) AS amount FROM events GROUP BY 1$$);
 	-- enough streams that every shard has some
 	CREATE OR REPLACE FUNCTION sell(n integer) RETURNS bigint LANGUAGE sql AS $$
-		SELECT max(a."position") FROM generate_series(1, n) g, LATERAL evstore.append(
+		SELECT max(a."position") FROM (SELECT (random() * 40)::integer AS first) r, generate_series(r.first, r.first + n - 1) g, LATERAL evstore.append(
 			'sale-' || g % 40, 'Sold', jsonb_build_object('region', 'region ' || g % 7, 'amount', g)) a
 	$$;
 	CREATE TABLE stated ("position" bigint, stream text);
@@ -110,9 +110,9 @@ all_follow('postgres', 'after they have gone on');
 
 # Somebody dies while all shards are within a batch, and sessions append.
 my $script = $node->basedir . '/load';
-append_to_file($script, "SELECT sell(20);\n");
+append_to_file($script, "SELECT sell(5);\n");
 my @load = (
-	'pgbench', '-n', '-c', '2', '-R', '100', '-T', $PostgreSQL::Test::Utils::timeout_default,
+	'pgbench', '-n', '-c', '2', '-R', '60', '-T', $PostgreSQL::Test::Utils::timeout_default,
 	'-f', $script, $node->connstr('postgres'));
 
 sub under_load
@@ -122,7 +122,7 @@ sub under_load
 	my ($out, $err) = ('', '');
 	my $pgbench = IPC::Run::start(\@load, '>', \$out, '2>', \$err);
 
-	$node->poll_query_until('postgres', "SELECT count(*) > $before + 200 FROM events");
+	$node->poll_query_until('postgres', "SELECT count(*) > $before + 100 FROM events");
 	$do->();
 	$pgbench->kill_kill;
 	$node->poll_query_until('postgres', 'SELECT true');
@@ -153,6 +153,22 @@ under_load('a worker is terminated', sub {
 	within_batches(sub {
 		$node->safe_psql('postgres', q{SELECT pg_terminate_backend(min(pid), 10000) FROM pg_stat_activity WHERE backend_type = 'evstore worker' AND wait_event = 'advisory'});
 	});
+});
+
+# A change of their number waits for the batches that are under way, and is waited for.
+under_load('another number within batches', sub {
+	my ($out, $err) = ('', '');
+	my $change;
+
+	within_batches(sub {
+		$change = IPC::Run::start([ 'psql', '-XAtq', '-c', q{SELECT evstore.set_projection('handled', shards => 4)}, '-c',
+			q{SELECT evstore.set_projection('handled', shards => 6)}, $node->connstr('postgres') ], '>', \$out, '2>', \$err);
+		eventually($node, 'postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
+			WHERE query LIKE '%shards => 6%' AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()}, 'another number within batches: it waits');
+	});
+	$change->finish;
+	is($err, '', 'another number within batches: no error');
+	is($node->safe_psql('postgres', q{SELECT shards FROM evstore.projections WHERE name = 'handled'}), '6', 'another number within batches: it is there');
 });
 
 # Their number changes again and again, and so do the tables, built anew.
