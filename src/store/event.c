@@ -241,6 +241,14 @@ tags_from_json(JsonbValue *value, int number)
 	return PointerGetDatum(tags);
 }
 
+/* Has a number no fraction? */
+static bool
+is_whole_number(Numeric number)
+{
+	return DatumGetBool(DirectFunctionCall2(numeric_eq, NumericGetDatum(number),
+											DirectFunctionCall2(numeric_trunc, NumericGetDatum(number), Int32GetDatum(0))));
+}
+
 /* The value of one key, as the attribute of evstore.new_event takes it. */
 static Datum
 attribute_from_json(int attribute, JsonbValue *value, int number)
@@ -261,8 +269,8 @@ attribute_from_json(int attribute, JsonbValue *value, int number)
 		case NEW_EVENT_TAGS:
 			return tags_from_json(value, number);
 		case NEW_EVENT_SCHEMA_VERSION:
-			if (value->type != jbvNumeric)
-				json_error(number, "\"%s\" must be a number", new_event_keys[attribute]);
+			if (value->type != jbvNumeric || !is_whole_number(value->val.numeric))
+				json_error(number, "\"%s\" must be a whole number", new_event_keys[attribute]);
 			return DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric));
 		default:
 			return JsonbPGetDatum(JsonbValueToJsonb(value));

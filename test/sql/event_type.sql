@@ -137,6 +137,8 @@ SELECT version FROM evstore.append('note-1', 'Noted', '0', schema_version => 3);
 SELECT version FROM evstore.append('note-1', 'Noted', '0', schema_version => 0);
 \echo :SQLSTATE
 SELECT evstore.events('[{"type": "Noted", "data": 5, "schema_version": "2"}]');
+SELECT evstore.events('[{"type": "Noted", "data": 5, "schema_version": 1.5}]');
+SELECT schema_version FROM unnest(evstore.events('[{"type": "Noted", "data": 5, "schema_version": 2.0}]'));
 INSERT INTO events (stream, type, data, schema_version) VALUES ('note-1', 'Noted', '0', 3);
 INSERT INTO events (stream, type, data, schema_version) VALUES ('note-1', 'Noted', '0', -1);
 -- Of a type of which nothing is declared, the application counts for itself.
