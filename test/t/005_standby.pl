@@ -34,7 +34,15 @@ $primary->safe_psql(
 	CREATE FUNCTION sell_one(state numeric, command jsonb) RETURNS SETOF evstore.new_event LANGUAGE sql AS
 		$$SELECT 'Sold', command, NULL::jsonb, NULL::uuid, NULL::text[], NULL::integer$$;
 	SELECT evstore.create_aggregate('sale', 'total', '0', snapshot_every => 5);
-	SELECT evstore.create_command('sell', 'sale', 'sell_one');});
+	SELECT evstore.create_command('sell', 'sale', 'sell_one');
+	SELECT evstore.create_event_table('shaped');
+	SELECT evstore.append('note-1', evstore.events('[{"type": "Noted", "data": {}}, {"type": "Lost", "data": {}}]'), event_table => 'shaped');
+	CREATE FUNCTION noted_2(data jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN data || '{"shape": 2}'; END$$;
+	CREATE FUNCTION lost(e evstore.event) RETURNS SETOF evstore.event LANGUAGE sql IMMUTABLE AS 'SELECT e WHERE false';
+	CREATE FUNCTION notes(state jsonb, e evstore.event) RETURNS jsonb LANGUAGE sql AS 'SELECT e.data';
+	SELECT evstore.create_upcaster('Noted', 1, 'noted_2', 'shaped');
+	SELECT evstore.create_upcaster('Lost', 1, 'lost', 'shaped');
+	SELECT evstore.create_aggregate('note', 'notes', event_table => 'shaped');});
 $primary->wait_for_catchup($standby);
 
 my %refused = (
@@ -45,6 +53,9 @@ my %refused = (
 	'create_aggregate' => q{SELECT evstore.create_aggregate('other', 'total')},
 	'create_event_table' => q{SELECT evstore.create_event_table('more')},
 	'create_projection' => q{SELECT evstore.create_projection('p', query => 'SELECT type, count(*) AS n FROM events GROUP BY type')},
+	'create_event_type' => q{SELECT evstore.create_event_type('Noted', event_table => 'shaped')},
+	'create_upcaster' => q{SELECT evstore.create_upcaster('Noted', 2, 'noted_2', 'shaped')},
+	'drop_upcaster' => q{SELECT evstore.drop_upcaster('Noted', 1, 'shaped')},
 	'drop_projection' => q{SELECT evstore.drop_projection('sales')},
 	'rebuild_projection' => q{SELECT evstore.rebuild_projection('sales')},
 	'verify_projection of a statement' => q{SELECT evstore.verify_projection('ledger')});
@@ -63,6 +74,10 @@ is( $standby->safe_psql('postgres', q{
 		SELECT state::numeric = (SELECT sum((data->>'amount')::numeric) FROM events WHERE stream = 'sale-1'), version
 		FROM evstore.load('sale-1')}),
 	't|7', 'on the standby a state can be loaded');
+is( $standby->safe_psql('postgres', q{
+		SELECT schema_version, data, (SELECT state || jsonb_build_object('version', version) FROM evstore.load('note-1', event_table => 'shaped'))
+		FROM evstore.read_stream('note-1', event_table => 'shaped')}),
+	'2|{"shape": 2}|{"shape": 2, "version": 2}', 'on the standby events are read in their newest shape');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM sales'),
 	'3', 'on the standby the read tables can be selected');
 is($standby->safe_psql('postgres', 'SELECT count(*), count("position"), count(head) FROM evstore.projections'),
