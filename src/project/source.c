@@ -37,6 +37,7 @@
 #include "rewrite/rewriteDefine.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteSupport.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "store/table.h"
 #include "store/upcast.h"
@@ -44,6 +45,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* Name of the view, in our schema. */
 #define SOURCE_NAME "_upcast_%d"
@@ -345,6 +347,10 @@ evs_source_redirect(Oid from, Oid to)
 		bool		isnull;
 		Oid			view = DatumGetObjectId(SPI_getbinval(views->vals[i], views->tupdesc, 1, &isnull));
 
+		/* Its projection may be dropped while we wait for it. */
+		LockRelationOid(view, AccessExclusiveLock);
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(view)))
+			continue;
 		check_columns(view, DatumGetInt16(SPI_getbinval(views->vals[i], views->tupdesc, 2, &isnull)));
 		redirect_view(view, (Redirection) {from, to});
 	}
