@@ -28,11 +28,13 @@
 #define EVS_OWNS_DATABASE(dbid, role)	object_ownercheck(DatabaseRelationId, (dbid), (role))
 #define EVS_SCHEMA_ACLCHECK(nsp, role, mode)	object_aclcheck(NamespaceRelationId, (nsp), (role), (mode))
 #define EVS_FUNCTION_ACLCHECK(function, role, mode)	object_aclcheck(ProcedureRelationId, (function), (role), (mode))
+#define EVS_TYPE_ACLCHECK(type, role, mode)	object_aclcheck(TypeRelationId, (type), (role), (mode))
 #else
 #define EVS_OWNS_TABLE(relid, role)		pg_class_ownercheck((relid), (role))
 #define EVS_OWNS_DATABASE(dbid, role)	pg_database_ownercheck((dbid), (role))
 #define EVS_SCHEMA_ACLCHECK(nsp, role, mode)	pg_namespace_aclcheck((nsp), (role), (mode))
 #define EVS_FUNCTION_ACLCHECK(function, role, mode)	pg_proc_aclcheck((function), (role), (mode))
+#define EVS_TYPE_ACLCHECK(type, role, mode)	pg_type_aclcheck((type), (role), (mode))
 #endif
 
 /* 16: ExecInsertIndexTuples can be told to touch summarising indexes only. */

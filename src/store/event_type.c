@@ -22,6 +22,7 @@
 #include "store/event.h"
 #include "store/shape.h"
 #include "store/table.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -152,6 +153,9 @@ find_check(const char *name, bool has_json_schema)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("type %s is not composite", format_type_be(type)),
 				 errhint("The data of an event are an object: name a composite type, or a function that takes jsonb.")));
+	/* Its domains' checks will run as the caller. */
+	if (EVS_TYPE_ACLCHECK(type, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+		aclcheck_error_type(ACLCHECK_NO_PRIV, type);
 	return psprintf("NULL::%s", format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
 }
 
