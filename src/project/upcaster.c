@@ -8,7 +8,9 @@
  *
  * Nobody may apply a batch while what it reads is changed, nor declare another
  * projection. Locks are taken in the order of mode.c: after the source's, the
- * modes of all projections of the table, then the table, then their views.
+ * modes of all projections of the table, then the table, then their views. Shards
+ * are brought to one position before the table is locked: as with a batch, only
+ * what applies this very projection waits for that, and it has no mode.
  */
 #include "evstore.h"
 
@@ -28,7 +30,6 @@
 #include "project/mode.h"
 #include "project/shards.h"
 #include "project/source.h"
-#include "storage/lmgr.h"
 #include "store/event.h"
 #include "store/shape.h"
 #include "store/table.h"
@@ -110,7 +111,6 @@ lock_all(Oid event_table, Oid added, const text *type, int dropped, Relation *re
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(event_table)};
 	SPITupleTable *projections;
-	LOCKMODE	mode;
 	bool		isnull;
 
 	if (evs_bounds() != NULL)
@@ -124,11 +124,11 @@ lock_all(Oid event_table, Oid added, const text *type, int dropped, Relation *re
 	projections = SPI_tuptable;
 	for (uint64 i = 0; i < projections->numvals; i++)
 		(void) evs_mode_lock(DatumGetInt32(SPI_getbinval(projections->vals[i], projections->tupdesc, 1, &isnull)), true);
-	mode = evs_source_will_change(event_table, added, type, dropped) ? AccessExclusiveLock : ShareRowExclusiveLock;
-	LockRelationOid(event_table, mode);
+	/* Shards may be far apart, and whoever appends need not wait for that. */
 	for (uint64 i = 0; i < projections->numvals; i++)
 		evs_shards_align(DatumGetInt32(SPI_getbinval(projections->vals[i], projections->tupdesc, 1, &isnull)));
-	return evs_table_open(event_table, mode, rel);
+	return evs_table_open(event_table, evs_source_will_change(event_table, added, type, dropped) ?
+						  AccessExclusiveLock : ShareRowExclusiveLock, rel);
 }
 
 /* Say which projections hold events in older shapes. Call inside SPI. */

@@ -5,7 +5,7 @@
  * What is declared for a version of an event type (shape.c) is asked before an
  * event of it is added, on every way into the table but that of a restore. A
  * check is its owner's code, and runs with its owner's rights, whoever appends;
- * it is not volatile, so it can do nothing but look.
+ * it is not volatile, so by itself it can do nothing but look.
  */
 #include "evstore.h"
 
