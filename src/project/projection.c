@@ -477,7 +477,7 @@ evs_projection_delete(const EvsProjection *projection)
 		evs_shadow_drop(evs_view_schema(projection));
 	/* A batch that is being applied finds its checkpoint gone, and is rolled back. */
 	evs_checkpoint_lock_all(projection->id);
-	run_for("DELETE FROM evstore._checkpoint WHERE projection IN (SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1)",
+	run_for("DELETE FROM evstore._checkpoint WHERE projection IN " EVS_SHARDS_OF,
 			projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1 OR shard_of = $1", projection->id, SPI_OK_DELETE);
 	evs_view_drop(projection);
@@ -493,8 +493,8 @@ void
 evs_projection_pause(int id, bool paused)
 {
 	evs_checkpoint_lock_all(id);
-	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection IN"
-			" (SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1) AND \"position\" < " EVS_INLINE_CHECKPOINT_SQL
+	run_for(paused ? "UPDATE evstore._checkpoint SET paused = true WHERE projection IN "
+			EVS_SHARDS_OF " AND \"position\" < " EVS_INLINE_CHECKPOINT_SQL
 			: "UPDATE evstore._checkpoint SET paused = false WHERE projection IN"
 			" (SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1 OR rebuilds = $1)", id, SPI_OK_UPDATE);
 	if (paused && SPI_processed == 0)

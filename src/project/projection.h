@@ -59,6 +59,9 @@ typedef struct EvsProjection
 	int64		hashes;			/* by which the shards are told apart: shard.c */
 } EvsProjection;
 
+/* The ids of a projection's shards, of which $1 is the first. */
+#define EVS_SHARDS_OF "(SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1)"
+
 /* The projection that one is a shard of, or itself. */
 #define EVS_WHOLE(projection) ((projection)->shard_of != 0 ? (projection)->shard_of : (projection)->id)
 

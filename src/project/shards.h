@@ -7,9 +7,6 @@
 
 #include "project/projection.h"
 
-/* The ids of a projection's shards, of which $1 is the first. */
-#define EVS_SHARDS_OF "(SELECT id FROM evstore._projection WHERE id = $1 OR shard_of = $1)"
-
 /* A shard as a snapshot sees it. */
 typedef struct EvsShardSeen
 {
