@@ -30,7 +30,7 @@ CREATE TABLE evstore._projection (
 	shard_of    integer,	-- for all shards of a projection but the first: that one's id
 	shard       integer NOT NULL DEFAULT 0,
 	shards      integer NOT NULL DEFAULT 1 CHECK (shard >= 0 AND shard < shards),
-	division    integer NOT NULL DEFAULT 0,	-- raised when the number of shards changes
+	division    integer NOT NULL DEFAULT 0,	-- raised when a shard gets other events: by their number, or of other tables
 	hashes      bigint	-- tells by which hashes the shards were told apart; NULL if they never were
 );
 CREATE UNIQUE INDEX ON evstore._projection (name) WHERE rebuilds IS NULL AND shard_of IS NULL;

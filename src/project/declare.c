@@ -30,6 +30,7 @@
 #include "project/projection.h"
 #include "project/view.h"
 #include "project/query.h"
+#include "project/readview.h"
 #include "project/rebuild.h"
 #include "project/shards.h"
 #include "project/statement.h"
@@ -86,11 +87,10 @@ create_table(const EvsCompiledQuery *query, Oid schema, const char *name, const 
 static Oid
 create_view(const EvsCompiledQuery *query, Oid table, Oid schema, const char *name, const char *purpose)
 {
-	char	   *view = quote_qualified_identifier(get_namespace_name(schema), name);
+	Oid			view = evs_read_view_create(query->state, table, schema, name);
 
-	execute(psprintf("CREATE VIEW %s AS %s", view, evs_state_view(query->state, table)));
-	comment("VIEW", view, purpose);
-	return get_relname_relid(name, schema);
+	comment("VIEW", quote_qualified_identifier(get_namespace_name(schema), name), purpose);
+	return view;
 }
 
 /* Create the read table of a query. */

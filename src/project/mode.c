@@ -126,16 +126,11 @@ load_to_switch(int id, bool is_inline)
 }
 
 /* Refuse what cannot be applied by those who append. */
-static void
-check_inline(const EvsProjection *projection)
+void
+evs_mode_check_inline(const EvsProjection *projection)
 {
 	const char *table = get_rel_name(projection->event_table);
 
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("making a projection inline needs isolation level read committed"),
-				 errdetail("The snapshot of this transaction may not see all events that there are.")));
 	if (projection->ordered)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -162,9 +157,16 @@ check_inline(const EvsProjection *projection)
 				 errdetail("Its owner needs the TRIGGER privilege on event table \"%s\".", table)));
 }
 
+/* Keep writers out of the event table, until the transaction ends. */
+void
+evs_mode_lock_tables(const EvsProjection *projection)
+{
+	LockRelationOid(projection->event_table, ShareRowExclusiveLock);
+}
+
 /* The last position handed out, with writers kept out of the event table. */
-static EvsPosition
-last_position(const EvsProjection *projection)
+EvsPosition
+evs_mode_last_position(const EvsProjection *projection)
 {
 	EvsPosition last = evs_position_last();
 
@@ -257,19 +259,24 @@ evs_mode_enter_inline(int id)
 
 	if (projection == NULL)
 		return;
-	check_inline(projection);
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("making a projection inline needs isolation level read committed"),
+				 errdetail("The snapshot of this transaction may not see all events that there are.")));
+	evs_mode_check_inline(projection);
 	if (evs_rebuild_find(id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("projection \"%s\" is being rebuilt", projection->name),
 				 errhint("Wait for it, or run evstore.cancel_rebuild().")));
-	LockRelationOid(projection->event_table, ShareRowExclusiveLock);
+	evs_mode_lock_tables(projection);
 	create_trigger(projection->event_table);
 	/* As a batch does that is to be applied: the read table, then the view, then the checkpoint. */
 	if (projection->kind == EVS_QUERY)
 		LockRelationOid(projection->state_table, RowExclusiveLock);
 	evs_view_lock(projection, AccessShareLock);
-	last = last_position(projection);
+	last = evs_mode_last_position(projection);
 	if (!evs_checkpoint_read(id, &reach))
 		fail_dropped();
 	if (reach.parked > 0)
@@ -295,8 +302,8 @@ evs_mode_leave_inline(int id)
 
 	if (projection == NULL)
 		return;
-	LockRelationOid(projection->event_table, ShareRowExclusiveLock);
-	if (!evs_projection_set_mode(projection, false, EVS_INLINE_CHECKPOINT, last_position(projection)))
+	evs_mode_lock_tables(projection);
+	if (!evs_projection_set_mode(projection, false, EVS_INLINE_CHECKPOINT, evs_mode_last_position(projection)))
 		fail_dropped();
 	CommandCounterIncrement();
 	evs_mode_tidy(projection->event_table);

@@ -147,6 +147,7 @@ free_absent(Oid database, Oid store, int count, const EvsProjectionRow *rows)
 static void
 steer(ProgressSlot *slot, const EvsProjectionRow *row)
 {
+	slot->event_table = row->event_table;
 	slot->priority = row->priority;
 	slot->timeout = row->timeout;
 	/* Somebody has asked to try again now. If it has failed since, once more does no harm. */
@@ -154,7 +155,7 @@ steer(ProgressSlot *slot, const EvsProjectionRow *row)
 		slot->retry_at = 0;
 }
 
-/* A projection that is new here, or divided anew, is as the table says. */
+/* A projection that is new here, or whose shards have other events than before, is as the table says. */
 static void
 begin(ProgressSlot *slot, const EvsProjectionRow *row)
 {
@@ -202,7 +203,6 @@ evs_progress_sync(Oid database, Oid store, int count, const EvsProjectionRow *ro
 		slot->database = database;
 		slot->store = store;
 		slot->projection = rows[i].projection;
-		slot->event_table = rows[i].event_table;
 		slot->rebuilds = rows[i].rebuilds;
 		slot->reserved_until = 0;
 		slot->claimed_by = 0;
@@ -343,6 +343,8 @@ evs_progress_claim_rebuilt(const EvsClaim *rebuild, EvsClaim *claims)
 				continue;
 			slot->claimed_by = MyProcPid;
 			slot->claimed_at = GetCurrentTimestamp();
+			/* It may follow others when this is over; which, the manager will say. */
+			slot->event_table = InvalidOid;
 			claims[count++] = (EvsClaim) {
 				.slot = i, .projection = slot->projection, .reach = slot->reach, .division = slot->division,
 			};

@@ -33,7 +33,7 @@ typedef struct EvsProjectionRow
 	int			rebuilds;		/* the projection that this one builds anew, or 0 */
 	int			whole;			/* the projection that this is a shard of, or itself */
 	int			shards;			/* of so many */
-	int			division;		/* raised when that number changes */
+	int			division;		/* raised when its shards get other events than before */
 } EvsProjectionRow;
 
 /* A projection that a worker has taken to apply a batch to. */

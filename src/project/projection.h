@@ -55,7 +55,7 @@ typedef struct EvsProjection
 	int			shard_of;		/* the first shard, if this is another one of a projection, or 0 */
 	int			shard;			/* from 0 */
 	int			shards;			/* of so many */
-	int			division;		/* raised when that changes */
+	int			division;		/* raised when these shards get other events than before */
 	int64		hashes;			/* by which the shards are told apart: shard.c */
 } EvsProjection;
 

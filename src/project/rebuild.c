@@ -83,12 +83,6 @@ evs_rebuild_prepare(const EvsProjection *original)
 				 errmsg("projection \"%s\" is being rebuilt already", original->name),
 				 errdetail("How far it is shows evstore.rebuild_progress."),
 				 errhint("Wait for it, or run evstore.cancel_rebuild().")));
-	if (original->is_inline)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("an inline projection cannot be rebuilt"),
-				 errdetail("Whoever appends applies it."),
-				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async'), and rebuild it then.")));
 	/* From here on its read table stays. */
 	if (OidIsValid(original->state_table))
 		LockRelationOid(original->state_table, AccessShareLock);
@@ -121,14 +115,18 @@ evs_rebuild_create_table(const EvsProjection *rebuild, const char *select)
 	return get_relname_relid(name, oid);
 }
 
-/* A rebuild is applied as its projection is. Call inside SPI. */
+/*
+ * A rebuild is applied as its projection is. Of an inline one, it passes no
+ * event: there is nobody who would pass later ones of its stream. Call inside SPI.
+ */
 void
 evs_rebuild_inherit(const EvsProjection *rebuild)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(rebuild->id)};
 
-	evs_owner_run_extension("UPDATE evstore._projection n SET on_error = p.on_error, retries = p.retries,"
+	evs_owner_run_extension("UPDATE evstore._projection n SET on_error = CASE p.mode WHEN 'inline' THEN 'stop' ELSE p.on_error END,"
+							" retries = p.retries,"
 							" timeout = p.timeout, priority = p.priority"
 							" FROM evstore._projection p WHERE n.id = $1 AND p.id = n.rebuilds",
 							lengthof(types), types, values, NULL, SPI_OK_UPDATE);

@@ -10,12 +10,15 @@
 #include "evstore.h"
 
 #include "base/owner.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "project/declare.h"
 #include "project/handler.h"
+#include "project/mode.h"
 #include "project/query.h"
+#include "project/readview.h"
 #include "project/rebuild.h"
 #include "project/reshape.h"
 #include "project/shadow.h"
@@ -61,31 +64,31 @@ check_kind(const EvsProjection *original, EvsProjectionKind kind)
 				 errhint("Create another projection.")));
 }
 
+/* The view that the read table is to be, over the table that is filled meanwhile. As the projection's owner, inside SPI. */
+static Oid
+create_view(const EvsState *state, const EvsProjection *replacement)
+{
+	Oid			schema = get_namespace_oid(evs_projection_shadow(replacement->id), false);
+	EvsOwnerFrame frame;
+	Oid			view;
+
+	evs_owner_begin(&frame, replacement->owner, NULL);
+	view = evs_read_view_create(state, replacement->state_table, schema, "evstore view");
+	evs_owner_end(&frame);
+	return view;
+}
+
 /* Compile a query, and make what it is built in. Call inside SPI, as the projection's owner. */
 static void
 replace_query(const EvsProjection *original, EvsProjection *replacement)
 {
 	EvsCompiledQuery *query = evs_query_compile(replacement->definition);
 	EvsReshape *plan;
+	ListCell   *cell;
 
-	if (list_difference_oid(query->event_tables, original->event_tables) != NIL ||
-		list_difference_oid(original->event_tables, query->event_tables) != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the query reads another event table than the one it replaces"),
-				 errhint("Create another projection.")));
-	if (query->state || original->state_table != original->read_table)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replace a query that computes with its aggregates"),
-				 errdetail("Its read table is a view over the table that holds them."),
-				 errhint("Create another projection.")));
-	if (query->has_keys != (strcmp(original->keys, EVS_NO_KEYS) != 0))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replace a query with groups by one without, or the other way round"),
-				 errhint("Create another projection.")));
 	replacement->settings = evs_owner_capture_settings(false);
+	replacement->event_tables = query->event_tables;
+	replacement->event_table = linitial_oid(query->event_tables);
 	replacement->columns = query->columns;
 	replacement->keys = query->keys;
 	replacement->on_conflict = query->on_conflict;
@@ -93,14 +96,18 @@ replace_query(const EvsProjection *original, EvsProjection *replacement)
 	replacement->batch_size = EVS_REBUILD_BATCH_SIZE;
 	replacement->read_table = replacement->state_table =
 		evs_rebuild_create_table(replacement, query->select);
+	if (query->state)
+		replacement->read_table = create_view(query->state, replacement);
 	replacement->read_tables = list_make1_oid(replacement->read_table);
+	foreach(cell, query->event_tables)
+		evs_projection_check_policies(lfirst_oid(cell), replacement->owner);
 	/* It is built as a whole, and is to serve the shards then. */
 	evs_projection_insert(replacement, original->shards > 1 ? evs_shard_divide(query->select, EVS_QUERY) : query->select);
 	evs_rebuild_inherit(replacement);
 	evs_shadow_close_schema(evs_projection_shadow(replacement->id), replacement->owner);
 	plan = evs_reshape_plan(original, replacement);
 	if (plan)
-		evs_reshape_check(plan);
+		evs_reshape_check(plan, original->owner);
 }
 
 /* Try a statement or the calls of a handler, and make copies of the tables. Call inside SPI, as the projection's owner. */
@@ -165,6 +172,7 @@ evs_replace_projection(PG_FUNCTION_ARGS)
 	replacement.id = evs_rebuild_prepare(original);
 	replacement.rebuilds = original->id;
 	replacement.shards = 1;
+	replacement.is_inline = false;
 	replacement.kind = kind;
 	replacement.definition = definition;
 
@@ -177,6 +185,8 @@ evs_replace_projection(PG_FUNCTION_ARGS)
 		replace_query(original, &replacement);
 	else
 		replace_others(fcinfo, original, &replacement);
+	if (original->is_inline)
+		evs_mode_check_inline(&replacement);
 	SetUserIdAndSecContext(frame.saved_user, frame.saved_context);
 	error_context_stack = context.previous;
 	SPI_finish();

@@ -1,6 +1,6 @@
 /*
  * reshape.c
- *		Giving the read table of a query the columns and the key of another.
+ *		Giving what is stored of a query the columns and the key of another.
  *
  * The table is changed in place: columns that the new query does not have are
  * dropped, those that are new are added, and the key is replaced if it is
@@ -14,13 +14,14 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "project/reshape.h"
 #include "project/view.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -37,6 +38,20 @@ split(const char *names)
 	if (!SplitIdentifierString(pstrdup(names), ',', &list))
 		elog(ERROR, "malformed list of columns \"%s\"", names);
 	return list;
+}
+
+/* Is there no column in a key? */
+static bool
+has_no_keys(const char *keys)
+{
+	return keys[0] == '(';
+}
+
+/* The columns of a key, as a list. */
+static List *
+key_columns(const char *keys)
+{
+	return has_no_keys(keys) ? NIL : split(keys);
 }
 
 /* Is a name in a list? */
@@ -81,7 +96,7 @@ column_definition(Form_pg_attribute attribute)
 					collate_clause(attribute));
 }
 
-/* Does the read table's column of this number hold what one of the new query's view does? */
+/* Does the table's column of this number hold what one of the new query's view does? */
 static bool
 is_same(const EvsReshape *plan, AttrNumber number, Form_pg_attribute attribute)
 {
@@ -89,7 +104,7 @@ is_same(const EvsReshape *plan, AttrNumber number, Form_pg_attribute attribute)
 	int32		modifier;
 	Oid			collation;
 
-	get_atttypetypmodcoll(plan->read_table, number, &type, &modifier, &collation);
+	get_atttypetypmodcoll(plan->table, number, &type, &modifier, &collation);
 	return type == attribute->atttypid && modifier == attribute->atttypmod && collation == attribute->attcollation;
 }
 
@@ -98,7 +113,7 @@ static void
 plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
 {
 	TupleDesc	desc = RelationGetDescr(view);
-	List	   *keys = plan->keys[0] == '(' ? NIL : split(plan->keys);
+	List	   *keys = key_columns(plan->keys);
 	List	   *kept = NIL;
 	ListCell   *cell;
 
@@ -106,7 +121,7 @@ plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 		char	   *name = NameStr(attribute->attname);
-		AttrNumber	number = get_attnum(plan->read_table, name);
+		AttrNumber	number = get_attnum(plan->table, name);
 
 		if (number != InvalidAttrNumber && !contains(old_columns, name))
 			ereport(ERROR,
@@ -123,14 +138,14 @@ plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
 	}
 	foreach(cell, old_columns)
 	{
-		AttrNumber	number = get_attnum(plan->read_table, lfirst(cell));
+		AttrNumber	number = get_attnum(plan->table, lfirst(cell));
 
 		if (number != InvalidAttrNumber && !contains(kept, lfirst(cell)))
 			plan->gone = lappend_int(plan->gone, number);
 	}
 }
 
-/* The unique constraint over exactly these columns, if there is one. */
+/* The unique index over exactly these columns, if there is one; over none, the one that allows one row. */
 static Oid
 find_key(Oid relid, const List *columns)
 {
@@ -144,10 +159,14 @@ find_key(Oid relid, const List *columns)
 		names[foreach_current_index(cell)] = CStringGetTextDatum(lfirst(cell));
 	values[0] = ObjectIdGetDatum(relid);
 	values[1] = PointerGetDatum(construct_array(names, list_length(columns), TEXTOID, -1, false, TYPALIGN_INT));
-	if (SPI_execute_with_args("SELECT c.oid FROM pg_catalog.pg_constraint c WHERE c.conrelid = $1 AND c.contype = 'u'"
-							  " AND $2 = (SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.n)"
-							  " FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY k(attnum, n)"
-							  " JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum) LIMIT 1",
+	if (SPI_execute_with_args("SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique"
+							  " AND i.indpred IS NULL AND NOT i.indisprimary"
+							  " AND $2 = (SELECT coalesce(pg_catalog.array_agg(a.attname::text ORDER BY k.n), '{}')"
+							  "  FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)"
+							  "  JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum)"
+							  " AND coalesce(pg_catalog.pg_get_expr(i.indexprs, $1), '') = CASE $2 WHEN '{}' THEN 'true' ELSE '' END"
+							  " ORDER BY EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.conindid = i.indexrelid) DESC,"
+							  "  i.indexrelid LIMIT 1",
 							  2, types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for the key of a read table");
 	if (SPI_processed == 0)
@@ -155,77 +174,116 @@ find_key(Oid relid, const List *columns)
 	return DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
-/* What has to change of the original's read table for the replacement, whose view exists. Call inside SPI. */
+/* What has to change for the replacement, whose view exists; NULL if nothing has. Call inside SPI. */
 EvsReshape *
 evs_reshape_plan(const EvsProjection *original, const EvsProjection *replacement)
 {
 	EvsReshape *plan = palloc0_object(EvsReshape);
-	Relation	view = table_open(evs_view_find(replacement), AccessShareLock);
-	char	   *schema = get_namespace_name(get_rel_namespace(original->read_table));
-	char	   *name = get_rel_name(original->read_table);
+	Relation	batch;
 
 	/* It is not locked yet, as it is not known how. */
-	if (schema == NULL || name == NULL)
+	if (get_rel_name(original->state_table) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the read table of projection \"%s\" does not exist", original->name)));
-	plan->read_table = original->read_table;
-	plan->name = quote_qualified_identifier(schema, name);
+	plan->table = original->state_table;
 	plan->keys = replacement->keys;
 	plan->new_key = strcmp(original->keys, replacement->keys) != 0;
-	plan_columns(plan, split(original->columns), view);
+	plan->emptied = has_no_keys(original->keys) != has_no_keys(replacement->keys);
+	batch = table_open(evs_view_find(replacement), AccessShareLock);
+	plan_columns(plan, split(original->columns), batch);
 	/* It is locked again in its turn, behind the tables: whoever gives up the rebuild has locked these. */
-	table_close(view, AccessShareLock);
+	table_close(batch, AccessShareLock);
 	if (plan->new_key)
-		plan->old_key = find_key(plan->read_table, split(original->keys));
-	return plan->gone != NIL || plan->added != NIL || plan->new_key ? plan : NULL;
+		plan->old_key = find_key(plan->table, key_columns(original->keys));
+	plan->view = evs_read_view_plan(original, replacement);
+	return plan->gone != NIL || plan->added != NIL || plan->new_key || plan->view ? plan : NULL;
 }
 
-/* What depends on an object so that it cannot go; NULL if nothing does. */
+/* The table's name, qualified and quoted. */
 static char *
-dependents(Oid class, Oid object, int sub)
+full_name(const EvsReshape *plan)
 {
-	Oid			types[] = {OIDOID, OIDOID, INT4OID};
-	Datum		values[] = {ObjectIdGetDatum(class), ObjectIdGetDatum(object), Int32GetDatum(sub)};
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(plan->table)), get_rel_name(plan->table));
+}
+
+/* What depends on an object so that it cannot go, apart from the view over it; NULL if nothing does. */
+static char *
+dependents(const EvsReshape *plan, Oid class, Oid object, int sub)
+{
+	Oid			types[] = {OIDOID, OIDOID, INT4OID, OIDOID};
+	Datum		values[] = {
+		ObjectIdGetDatum(class), ObjectIdGetDatum(object), Int32GetDatum(sub),
+		ObjectIdGetDatum(plan->view && plan->view->was_view ? plan->view->read_table : InvalidOid),
+	};
 
 	if (SPI_execute_with_args("SELECT pg_catalog.string_agg(DISTINCT pg_catalog.pg_describe_object(classid, objid, objsubid), ', ')"
-							  " FROM pg_catalog.pg_depend WHERE refclassid = $1 AND refobjid = $2 AND refobjsubid = $3 AND deptype = 'n'",
-							  3, types, values, NULL, false, 0) != SPI_OK_SELECT)
+							  " FROM pg_catalog.pg_depend WHERE refclassid = $1 AND refobjid = $2 AND refobjsubid = $3 AND deptype = 'n'"
+							  " AND NOT (classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass"
+							  "  AND objid IN (SELECT oid FROM pg_catalog.pg_rewrite WHERE ev_class = $4))",
+							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read what depends on a read table");
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
-/* Refuse to let go what something depends on. Call inside SPI. */
+/* Refuse to let go what something depends on, and what the owner will not be able to do. Call inside SPI. */
 void
-evs_reshape_check(const EvsReshape *plan)
+evs_reshape_check(const EvsReshape *plan, Oid owner)
 {
 	ListCell   *cell;
 	char	   *others;
 
 	foreach(cell, plan->gone)
 	{
-		others = dependents(RelationRelationId, plan->read_table, lfirst_int(cell));
+		others = dependents(plan, RelationRelationId, plan->table, lfirst_int(cell));
 		if (others)
 			ereport(ERROR,
 					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 					 errmsg("cannot take column \"%s\" from read table %s because other objects depend on it",
-							get_attname(plan->read_table, lfirst_int(cell), false), plan->name),
+							get_attname(plan->table, lfirst_int(cell), false), full_name(plan)),
 					 errdetail("Dependent: %s.", others)));
 	}
-	others = OidIsValid(plan->old_key) ? dependents(RelationRelationId, get_constraint_index(plan->old_key), 0) : NULL;
+	others = OidIsValid(plan->old_key) ? dependents(plan, RelationRelationId, plan->old_key, 0) : NULL;
 	if (others)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot take the key from read table %s because other objects depend on it", plan->name),
+				 errmsg("cannot take the key from read table %s because other objects depend on it", full_name(plan)),
 				 errdetail("Dependent: %s.", others)));
+	if (!EVS_OWNS_TABLE(plan->table, owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the owner of the projection must be owner of read table %s", full_name(plan))));
+	if (plan->view)
+		evs_read_view_check(plan->view, owner);
 }
 
-/* Run a command on the read table. */
+/* Run one statement. */
+static void
+execute(const char *sql)
+{
+	if (SPI_execute(sql, false, 0) < 0)
+		elog(ERROR, "could not execute \"%s\"", sql);
+}
+
+/* Run a command on the table. */
 static void
 alter(const EvsReshape *plan, const char *change)
 {
-	if (SPI_execute(psprintf("ALTER TABLE %s %s", plan->name, change), false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not alter table %s", plan->name);
+	execute(psprintf("ALTER TABLE %s %s", full_name(plan), change));
+}
+
+/* Let the key go that is not wanted any more: a constraint, or the index that allows one row. */
+static void
+drop_key(const EvsReshape *plan)
+{
+	Oid			constraint = get_index_constraint(plan->old_key);
+	char	   *name = get_rel_name(plan->old_key);
+
+	if (OidIsValid(constraint))
+		alter(plan, psprintf("DROP CONSTRAINT %s", quote_identifier(get_constraint_name(constraint))));
+	else if (name)
+		execute(psprintf("DROP INDEX %s",
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(plan->old_key)), name)));
 }
 
 /* Let the columns and the key go that are not wanted any more, and add what is new, empty. As the owner, inside SPI. */
@@ -234,18 +292,31 @@ evs_reshape_columns(const EvsReshape *plan)
 {
 	ListCell   *cell;
 
-	if (OidIsValid(plan->old_key) && get_constraint_name(plan->old_key))
-		alter(plan, psprintf("DROP CONSTRAINT %s", quote_identifier(get_constraint_name(plan->old_key))));
+	if (plan->view)
+		evs_read_view_detach(plan->view);
+	if (OidIsValid(plan->old_key))
+		drop_key(plan);
+	if (plan->emptied)
+		execute(psprintf("DELETE FROM %s", full_name(plan)));
 	foreach(cell, plan->gone)
-		alter(plan, psprintf("DROP COLUMN %s", quote_identifier(get_attname(plan->read_table, lfirst_int(cell), false))));
+		alter(plan, psprintf("DROP COLUMN %s", quote_identifier(get_attname(plan->table, lfirst_int(cell), false))));
 	foreach(cell, plan->added)
 		alter(plan, psprintf("ADD COLUMN %s", (char *) lfirst(cell)));
 }
 
-/* Give the table its new key, now that its rows are right. As the owner, inside SPI. */
-void
-evs_reshape_key(const EvsReshape *plan)
+/*
+ * Give the table its new key, now that its rows are right, and those who read it
+ * what they are to see. Returns the read table. As the owner, inside SPI.
+ */
+Oid
+evs_reshape_finish(const EvsReshape *plan)
 {
 	if (plan->new_key)
-		alter(plan, psprintf("ADD UNIQUE NULLS NOT DISTINCT (%s)", plan->keys));
+	{
+		if (has_no_keys(plan->keys))
+			execute(psprintf("CREATE UNIQUE INDEX ON %s (%s)", full_name(plan), plan->keys));
+		else
+			alter(plan, psprintf("ADD UNIQUE NULLS NOT DISTINCT (%s)", plan->keys));
+	}
+	return plan->view ? evs_read_view_attach(plan->view) : plan->table;
 }

@@ -10,6 +10,7 @@
  */
 #include "evstore.h"
 
+#include "access/attmap.h"
 #include "access/table.h"
 #include "base/owner.h"
 #include "miscadmin.h"
@@ -24,7 +25,9 @@
 #include "project/check.h"
 #include "project/state.h"
 #include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
 #include "tcop/tcopprot.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
@@ -187,6 +190,66 @@ evs_state_view_of(Oid view, Oid table, const char *rows)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("view \"%s\" does not read the table that its projection keeps", RelationGetRelationName(rel))));
+	table_close(rel, NoLock);
+	return print(query);
+}
+
+/* The columns of a table, by the numbers that those of the same names have in another. */
+static AttrMap *
+map_columns(Oid from, Oid to)
+{
+	Relation	rel = table_open(from, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	AttrMap    *map = make_attrmap(desc->natts);
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			map->attnums[i] = get_attnum(to, NameStr(TupleDescAttr(desc, i)->attname));
+	table_close(rel, NoLock);
+	return map;
+}
+
+/* The target of this name. */
+static TargetEntry *
+find_target(const Query *query, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->targetList)
+		if (strcmp(lfirst_node(TargetEntry, cell)->resname, name) == 0)
+			return lfirst_node(TargetEntry, cell);
+	elog(ERROR, "view has no column \"%s\"", name);
+}
+
+/*
+ * The text of such a view over another table than its own, which has the same
+ * columns and maybe more, in any order, and with its result's columns in this one.
+ */
+char *
+evs_state_view_over(Oid view, Oid table, const List *columns)
+{
+	Relation	rel = table_open(view, AccessShareLock);
+	Query	   *query = copyObject(get_view_query(rel));
+	List	   *targets = NIL;
+	ListCell   *cell;
+
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+		int			index = foreach_current_index(cell) + 1;
+		bool		whole_row;
+
+		/* Up to PostgreSQL 15, a view's rule names the view itself, too. */
+		if (entry->rtekind != RTE_RELATION || entry->relid == view)
+			continue;
+		query = (Query *) map_variable_attnos((Node *) query, index, 0, map_columns(entry->relid, table),
+											  InvalidOid, &whole_row);
+		rt_fetch(index, query->rtable)->relid = table;
+		break;
+	}
+	foreach(cell, columns)
+		targets = lappend(targets, find_target(query, lfirst(cell)));
+	query->targetList = targets;
 	table_close(rel, NoLock);
 	return print(query);
 }

@@ -18,5 +18,6 @@ typedef struct EvsState
 extern EvsState *evs_state_split(Query *query);
 extern char *evs_state_view_of(Oid view, Oid table, const char *rows);
 extern char *evs_state_view(const EvsState *state, Oid table);
+extern char *evs_state_view_over(Oid view, Oid table, const List *columns);
 
 #endif							/* EVSTORE_STATE_H */

@@ -17,6 +17,11 @@
  *
  * A projection with shards is built anew as a whole, and all its shards are set
  * to the position that the whole has come to.
+ *
+ * An inline projection has no checkpoint, and every append changes its read
+ * tables. So those who append are kept out, as for a switch of modes (mode.c): the
+ * rebuild is brought to the last position handed out, and what is above that is
+ * applied by those who append it, who then find the new definition.
  */
 #include "evstore.h"
 
@@ -49,7 +54,8 @@
 
 /* How long a swap waits for who writes the read tables: a worker has more to do. */
 #define LOCK_TIMEOUT "10s"
-#define RESHAPE_LOCK_TIMEOUT "1s"
+/* And where readers, or those who append, would wait behind it. */
+#define SHORT_LOCK_TIMEOUT "1s"
 
 /* The name of a rebuild's table that stands for a read table, which may have got another name meanwhile. */
 static char *
@@ -135,10 +141,10 @@ read_standing(int id, bool lock, Standing *standing)
  * rebuild has applied, and those that it has passed itself are missing.
  */
 static void
-take_over_failures(const EvsProjection *original, const EvsProjection *rebuild, EvsPosition position)
+take_over_failures(const EvsProjection *original, const EvsProjection *rebuild, EvsPosition checkpoint)
 {
 	Oid			types[] = {INT4OID, INT4OID, INT8OID};
-	Datum		values[] = {Int32GetDatum(rebuild->rebuilds), Int32GetDatum(rebuild->id), Int64GetDatum(position)};
+	Datum		values[] = {Int32GetDatum(rebuild->rebuilds), Int32GetDatum(rebuild->id), Int64GetDatum(checkpoint)};
 
 	evs_owner_run_extension("DELETE FROM evstore._skipped WHERE projection IN " EVS_SHARDS_OF, 1, types, values, NULL, SPI_OK_DELETE);
 	evs_owner_run_extension("DELETE FROM evstore._parked WHERE projection IN " EVS_SHARDS_OF, 1, types, values, NULL, SPI_OK_DELETE);
@@ -153,22 +159,31 @@ take_over_failures(const EvsProjection *original, const EvsProjection *rebuild, 
 	evs_shards_settle_passed(original, original->shards);
 }
 
-/* The read tables are complete up to a position: the rebuild's definition is the projection's, and the rebuild is gone. */
+/*
+ * The read tables are complete up to a checkpoint: the rebuild's definition is
+ * the projection's, and the rebuild is gone. A projection that follows other
+ * event tables now is divided anew: what is believed of it in memory was found in
+ * those that it followed before.
+ */
 static void
-succeed(const EvsProjection *original, const EvsProjection *rebuild, EvsPosition position)
+succeed(const EvsProjection *original, const EvsProjection *rebuild, Oid read_table, EvsPosition checkpoint)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(rebuild->rebuilds)};
+	Oid			types[] = {INT4OID, OIDOID, OIDOID};
+	Datum		values[] = {
+		Int32GetDatum(original->id), ObjectIdGetDatum(read_table),
+		ObjectIdGetDatum(read_table == original->state_table ? InvalidOid : original->state_table),
+	};
 	bool		has_view = OidIsValid(evs_view_own(rebuild->id));
 
-	take_over_failures(original, rebuild, position);
+	take_over_failures(original, rebuild, checkpoint);
 	evs_owner_run_extension("UPDATE evstore._projection p SET kind = r.kind, definition = r.definition, columns = r.columns,"
 							" keys = r.keys, on_conflict = r.on_conflict, settings = r.settings, ordered = r.ordered,"
-							" event_tables = CASE p.kind WHEN 'query' THEN p.event_tables ELSE r.event_tables END,"
-							" read_table = CASE p.kind WHEN 'query' THEN p.read_table ELSE r.read_tables[1] END,"
-							" read_tables = CASE p.kind WHEN 'query' THEN p.read_tables ELSE r.read_tables END"
+							" event_table = r.event_table, event_tables = r.event_tables,"
+							" division = p.division + (ROW(p.event_table, p.event_tables) IS DISTINCT FROM ROW(r.event_table, r.event_tables))::integer,"
+							" read_table = nullif($2, 0::oid), state_table = nullif($3, 0::oid),"
+							" read_tables = CASE p.kind WHEN 'query' THEN ARRAY[$2]::regclass[] ELSE r.read_tables END"
 							" FROM evstore._projection r WHERE (p.id = $1 OR p.shard_of = $1) AND r.rebuilds = $1",
-							1, types, values, NULL, SPI_OK_UPDATE);
+							lengthof(types), types, values, NULL, SPI_OK_UPDATE);
 	if ((has_view || rebuild->kind == EVS_STATEMENT) && OidIsValid(evs_view_own(rebuild->rebuilds)))
 		evs_owner_run_extension(psprintf("DROP VIEW evstore._batch_%d CASCADE", rebuild->rebuilds),
 								0, NULL, NULL, NULL, SPI_OK_UTILITY);
@@ -184,9 +199,10 @@ succeed(const EvsProjection *original, const EvsProjection *rebuild, EvsPosition
 	}
 }
 
-/* Bring the read tables to what the rebuild holds, in its shape. Returns how many rows differed. */
+/* Bring the read tables to what the rebuild holds, in its shape, *read_table with it. Returns how many rows differed. */
 static int64
-merge_all(const EvsProjection *original, const EvsProjection *rebuild, const List *tables, const EvsReshape *shape)
+merge_all(const EvsProjection *original, const EvsProjection *rebuild, const List *tables,
+		  const EvsReshape *shape, Oid *read_table)
 {
 	EvsOwnerFrame frame;
 	ListCell   *cell;
@@ -203,7 +219,7 @@ merge_all(const EvsProjection *original, const EvsProjection *rebuild, const Lis
 	if (shape)
 	{
 		evs_owner_begin(&frame, original->owner, NULL);
-		evs_reshape_key(shape);
+		*read_table = evs_reshape_finish(shape);
 		evs_owner_end(&frame);
 	}
 	return count;
@@ -211,16 +227,22 @@ merge_all(const EvsProjection *original, const EvsProjection *rebuild, const Lis
 
 /*
  * Lock what the swap changes: writers wait, readers go on. Where the table gets
- * another shape, readers have to wait, and so it must not wait long itself. A
- * view that goes is locked, like everywhere, before any checkpoint.
+ * another shape, readers have to wait, and so it must not wait long itself; nor
+ * where those who append have to. A view that is the read table is locked before
+ * what is behind it, as its readers do, and a view of batches that goes, like
+ * everywhere, before any checkpoint.
  */
 static void
 lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List *tables, const EvsReshape *shape)
 {
 	ListCell   *cell;
 
-	(void) set_config_option("lock_timeout", shape ? RESHAPE_LOCK_TIMEOUT : LOCK_TIMEOUT,
+	(void) set_config_option("lock_timeout", shape || original->is_inline ? SHORT_LOCK_TIMEOUT : LOCK_TIMEOUT,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	if (original->is_inline)
+		evs_mode_lock_tables(original);
+	if (shape && shape->view)
+		LockRelationOid(original->read_table, AccessExclusiveLock);
 	foreach(cell, tables)
 	{
 		check_writable(original, lfirst_oid(cell));
@@ -251,11 +273,13 @@ static void
 put_in_place(const EvsProjection *original, const EvsProjection *rebuild, const List *tables,
 			 const EvsReshape *shape, EvsPosition safe)
 {
+	Oid			read_table = original->kind == EVS_QUERY ? original->read_table :
+		tables != NIL ? linitial_oid(tables) : InvalidOid;
 	int64		count;
 
 	evs_apply_plan_for_many(original);
-	count = merge_all(original, rebuild, tables, shape);
-	succeed(original, rebuild, safe);
+	count = merge_all(original, rebuild, tables, shape, &read_table);
+	succeed(original, rebuild, read_table, original->is_inline ? EVS_INLINE_CHECKPOINT : safe);
 	if (count > 0)
 		evs_tell_listeners(original->name, safe, -1);
 	ereport(LOG,
@@ -294,6 +318,9 @@ read_shards(const EvsProjection *original, bool lock, Shards *shards)
 
 	shards->held = true;
 	shards->farthest = 0;
+	/* Where those who append apply it, it does not stand anywhere. */
+	if (original->is_inline)
+		return read_standing(original->id, lock, &(Standing) {0});
 	foreach(cell, shards->ids)
 	{
 		const EvsClaim *claim = claim_of(shards, lfirst_int(cell));
@@ -301,11 +328,6 @@ read_shards(const EvsProjection *original, bool lock, Shards *shards)
 
 		if (!read_standing(lfirst_int(cell), lock, &standing))
 			return false;
-		if (standing.position == EVS_INLINE_CHECKPOINT)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("projection \"%s\" has become inline", original->name),
-					 errhint("Run evstore.cancel_rebuild(), or have workers apply it again.")));
 		shards->held = shards->held && (standing.held || (claim && claim->division == original->division));
 		shards->farthest = Max(shards->farthest, Max(standing.position, claim ? claim->reach.position : 0));
 	}
@@ -314,14 +336,16 @@ read_shards(const EvsProjection *original, bool lock, Shards *shards)
 
 /* Say where the shards that the caller has claimed stand now. */
 static void
-report_reaches(const Shards *shards, EvsPosition safe, EvsReach *reaches)
+report_reaches(const Shards *shards, EvsReach *reaches)
 {
 	for (int i = 0; i < shards->count; i++)
 	{
 		Standing	standing = {0};
 
 		(void) read_standing(shards->claims[i].projection, false, &standing);
-		reaches[i] = (EvsReach) {.checkpoint = safe, .position = safe, .parked = standing.parked};
+		reaches[i] = (EvsReach) {
+			.checkpoint = standing.position, .position = standing.position, .parked = standing.parked,
+		};
 	}
 }
 
@@ -367,6 +391,10 @@ evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reach
 	/* Somebody applies it: not even its locks are to be waited for. */
 	if (!shards.held || !evs_mode_lock(rebuild->id, false) || !evs_shards_lock_modes(shards.ids, false))
 		return EVS_SWAP_LATER;
+	/* From here on its mode is what it is. */
+	original = evs_projection_load(original->id);
+	if (original == NULL)
+		return EVS_SWAP_GONE;
 	tables = original->kind == EVS_QUERY ? list_make1_oid(original->state_table) : rebuild->read_tables;
 	evs_apply_check(rebuild);
 	if (original->kind == EVS_QUERY && OidIsValid(evs_view_own(rebuild->id)))
@@ -384,13 +412,13 @@ evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reach
 
 	/* First the mark, then the snapshot: store/position.c. */
 	PopActiveSnapshot();
-	safe = evs_position_safe();
+	safe = original->is_inline ? evs_mode_last_position(original) : evs_position_safe();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!shards.held || built_standing.held ||
 		safe < Max(shards.farthest, Max(built.position, built_standing.position)) ||
 		!apply_rest(claim, &built, safe))
 		return EVS_SWAP_LATER;
 	put_in_place(original, rebuild, tables, shape, safe);
-	report_reaches(&shards, safe, reaches);
+	report_reaches(&shards, reaches);
 	return EVS_SWAP_DONE;
 }

@@ -19,6 +19,21 @@ BEGIN
 END
 $$;
 
+-- Waits until a rebuild has stopped.
+CREATE FUNCTION stopped(name text) RETURNS text LANGUAGE plpgsql AS
+$$
+DECLARE
+	error text;
+BEGIN
+	FOR i IN 1..6000 LOOP
+		SELECT split_part(last_error, E'\n', 1) INTO error FROM evstore.rebuild_progress WHERE projection = name AND state = 'stopped';
+		EXIT WHEN FOUND;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN error;
+END
+$$;
+
 SELECT evstore.create_projection('means', query => $$
 	SELECT data->>'k' AS k, sum((data->>'x')::numeric) / count(*) AS mean, stddev((data->>'x')::numeric) AS spread
 	FROM events GROUP BY data->>'k' HAVING count(*) > 1$$);
@@ -66,21 +81,48 @@ SELECT evstore.replace_projection('total', query => 'SELECT count(*) AS n, max((
 SELECT rebuilt('total');
 SELECT n, largest FROM total;
 SELECT * FROM evstore.verify_projection('total');
-SELECT evstore.replace_projection('total', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
-SELECT evstore.replace_projection('means', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
-SELECT evstore.replace_projection('total', query => 'SELECT count(*) + 1 AS n FROM events');
 
--- Inline ones are verified, and not rebuilt.
+-- Inline ones are verified, and rebuilt while they stay inline.
 UPDATE counts SET n = 0 WHERE k = '2';
 SELECT key, expected->'n' AS expected, actual->'n' AS actual FROM evstore.verify_projection('counts');
+BEGIN;
 SELECT evstore.rebuild_projection('counts');
-SELECT evstore.replace_projection('counts', query => 'SELECT data->>''k'' AS k, max(position) AS n FROM events GROUP BY 1');
-SELECT evstore.set_projection('counts', mode => 'async');
-SELECT evstore.rebuild_projection('counts');
+SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 2, "x": 1}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT n FROM counts WHERE k = '2';
+COMMIT;
 SELECT rebuilt('counts');
-SELECT evstore.set_projection('counts', mode => 'inline');
 SELECT count(*) FROM evstore.verify_projection('counts');
--- Nor does one become inline while it is being rebuilt.
+SELECT mode, state FROM evstore.projections WHERE name = 'counts';
+SELECT n FROM counts WHERE k = '2';
+SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 2, "x": 1}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT n FROM counts WHERE k = '2';
+-- Another definition, which computes; what could not be inline is refused.
+SELECT evstore.replace_projection('counts', query => 'SELECT data->>''k'' AS k, array_agg(version ORDER BY position) AS n FROM events GROUP BY 1');
+SELECT evstore.replace_projection('counts', query => 'SELECT data->>''k'' AS k, 10 * count(*) AS n FROM events GROUP BY 1');
+SELECT rebuilt('counts');
+SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 2, "x": 1}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT n FROM counts WHERE k = '2';
+SELECT count(*) FROM evstore.verify_projection('counts');
+-- It stops at an event that fails, whatever it would have done before it was inline, and appends go on.
+SELECT evstore.set_projection('counts', on_error => 'skip', retries => 0);
+SELECT evstore.replace_projection('counts', query => 'SELECT data->>''k'' AS k, sum((data->>''bad'')::integer) AS n FROM events GROUP BY 1');
+SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 2, "x": 1}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT rebuilt('counts');
+SELECT n FROM counts WHERE k = '2';
+SELECT evstore.replace_projection('counts', query => 'SELECT data->>''k'' AS k, sum(1 / ((data->>''x'')::integer - 9)) AS n FROM events GROUP BY 1');
+SELECT stopped('counts');
+SELECT count(*) FROM evstore.append('s', ARRAY[('T', '{"k": 2, "x": 1}', NULL, NULL, NULL, NULL)]::evstore.new_event[]);
+SELECT evstore.cancel_rebuild('counts');
+SELECT count(*) FROM evstore.verify_projection('counts');
+-- Workers may take it over while it is being rebuilt.
+BEGIN;
+SELECT evstore.rebuild_projection('counts');
+SELECT evstore.set_projection('counts', mode => 'async');
+COMMIT;
+SELECT rebuilt('counts');
+SELECT mode, state FROM evstore.projections WHERE name = 'counts';
+SELECT count(*) FROM evstore.verify_projection('counts');
+-- But none becomes inline while it is being rebuilt.
 BEGIN;
 SELECT evstore.rebuild_projection('means');
 SELECT evstore.set_projection('means', mode => 'inline');
@@ -88,6 +130,10 @@ ROLLBACK;
 CREATE TABLE seen (v bigint);
 SELECT evstore.create_projection('seen', mode => 'inline', read_table => 'seen', statement => 'INSERT INTO seen SELECT position FROM new_events');
 SELECT * FROM evstore.verify_projection('seen');
+DELETE FROM seen;
+SELECT evstore.rebuild_projection('seen');
+SELECT rebuilt('seen');
+SELECT count(*) = (SELECT count(*) FROM events) AS all_seen FROM seen;
 
 SELECT evstore.drop_projection(name) FROM evstore.projections WHERE event_table = 'events'::regclass ORDER BY name;
 SET evstore.maintenance = on;

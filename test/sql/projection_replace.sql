@@ -189,13 +189,26 @@ SELECT evstore.replace_projection('orders_by_region', query => 'SELECT nosuch FR
 SELECT evstore.replace_projection('orders_by_region', query => 'SELECT type, random() FROM events GROUP BY 1');
 SELECT evstore.replace_projection('orders_by_region', query => 'SELECT type, count(*) AS n FROM events GROUP BY 1', read_tables => '{noted}');
 SELECT evstore.create_event_table('others');
-SELECT evstore.replace_projection('orders_by_region', query => 'SELECT type, count(*) AS n FROM others GROUP BY 1');
 SELECT evstore.replace_projection('order_state', statement => 'DELETE FROM nosuch');
 SELECT evstore.replace_projection('order_state', handler => 'nosuch');
 CREATE ROLE regress_replace_other;
 SET ROLE regress_replace_other;
 SELECT evstore.replace_projection('orders_by_region', query => 'SELECT type, count(*) AS n FROM events GROUP BY 1');
 RESET ROLE;
+-- a statement that reads another table as well gets the events of both, while others follow the one
+SELECT evstore.replace_projection('order_state', read_tables => '{noted}', statement =>
+	'INSERT INTO noted SELECT stream FROM new_events UNION ALL SELECT stream FROM new_others ON CONFLICT (type) DO NOTHING');
+SELECT replaced('order_state');
+DO $$
+BEGIN
+	FOR i IN 1..50 LOOP
+		PERFORM evstore.append('other-' || i, 'Other', '{}', event_table => 'others');
+		COMMIT;
+	END LOOP;
+END
+$$;
+SELECT evstore.wait_for_all();
+SELECT count(*) FROM noted WHERE type LIKE 'other-%';
 -- a superuser's definition has the rights of the projection's owner, and no more
 CREATE ROLE regress_replace_owner;
 GRANT USAGE, CREATE ON SCHEMA regress_projection_replace TO regress_replace_owner;

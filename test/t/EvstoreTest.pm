@@ -41,10 +41,11 @@ our @EXPORT = qw(
   fails_with eventually
   process_count process_pid
   kill_postmaster kill_server
+  $sales_query
 );
 
 # What the tables of the two projections must be equal to.
-my $sales_query = q{
+our $sales_query = q{
 	SELECT data->>'region' AS region, count(*) AS sales, sum((data->>'amount')::numeric) AS amount
 	FROM events GROUP BY data->>'region'};
 my $ledger_query = q{
