@@ -31,7 +31,7 @@ END $$;
 SELECT evstore.create_aggregate('account', 'apply_account', '{"open": false, "balance": 0}');
 SELECT evstore.create_command('open', 'account', 'open_account');
 SELECT evstore.create_command('withdraw', 'account', 'regress_command.withdraw(jsonb, jsonb)');
-SELECT * FROM evstore.commands ORDER BY name;
+SELECT name, category, event_table, owner = current_user::regrole AS mine FROM evstore.commands ORDER BY name;
 
 -- One call: the new state, its version, the token to wait for, and the events.
 SELECT state, version, position = (SELECT max(position) FROM events) AS token, events

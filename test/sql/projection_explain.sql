@@ -30,7 +30,7 @@ SELECT evstore.wait_for('by_region') AND evstore.wait_for('handled') AND evstore
 
 -- A line of the plan, without its costs.
 CREATE FUNCTION lines(projection text) RETURNS TABLE (no bigint, line text) LANGUAGE sql AS
-	$$SELECT no, regexp_replace(line, ' +\(cost=.*', '') FROM evstore.explain_projection(projection) WITH ORDINALITY e (line, no)$$;
+	$$SELECT no, replace(regexp_replace(line, ' +\(cost=.*', ''), ' ' || current_user, ' me') FROM evstore.explain_projection(projection) WITH ORDINALITY e (line, no)$$;
 SELECT line FROM lines('by_region') WHERE line !~ '^ ' ORDER BY no;
 SELECT replace(line, 'events."position"', '"position"') AS line FROM lines('small_only') WHERE no <= 8 ORDER BY no;
 SELECT line FROM lines('counted') WHERE line ~ '^\S|INSERT|DELETE' ORDER BY no;

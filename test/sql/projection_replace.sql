@@ -222,7 +222,7 @@ SELECT evstore.replace_projection('own', query => 'SELECT stream, count(*) AS n 
 SELECT replaced('own');
 SELECT count(*) FROM evstore.verify_projection('own');
 SELECT count(*) = (SELECT count(DISTINCT stream) FROM events) AS every_stream FROM own;
-SELECT name, owner, kind FROM evstore.projections ORDER BY name;
+SELECT name, CASE WHEN owner = current_user::regrole THEN 'mine' ELSE owner::text END AS owner, kind FROM evstore.projections ORDER BY name;
 
 SELECT count(evstore.drop_projection(name)) AS dropped FROM evstore.projections;
 SET evstore.maintenance = on;

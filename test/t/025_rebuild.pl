@@ -34,6 +34,7 @@ $node->safe_psql('postgres', q{
 
 	-- Harm that does not change what the readers look at.
 	CREATE FUNCTION do_harm() RETURNS void LANGUAGE sql AS $$
+		LOCK sales, ledger IN SHARE ROW EXCLUSIVE MODE;
 		UPDATE sales SET amount = amount + 1;
 		UPDATE ledger SET amount = -1 WHERE "position" % 3 = 0;
 	$$;
