@@ -5,7 +5,8 @@
  * The table is changed in place: columns that the new query does not have are
  * dropped, those that are new are added, and the key is replaced if it is
  * another, or if one of its columns is. A column that keeps its name and changes
- * its type, or the length or collation of it, is a new one.
+ * its type, or the length or collation of it, is a new one. With another key no
+ * row stays: what was several groups may be one now.
  * Nothing that depends on a column is dropped with it, but for indexes; that
  * this will not be in the way is checked when the query is replaced, and again
  * by the server when the time has come.
@@ -27,6 +28,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 /* Names with commas between, as a list. */
@@ -64,6 +66,18 @@ contains(const List *names, const char *name)
 		if (strcmp(lfirst(cell), name) == 0)
 			return true;
 	return false;
+}
+
+/* Do two lists hold the same names, each once, in whatever order? */
+static bool
+are_same(const List *names, const List *others)
+{
+	ListCell   *cell;
+
+	foreach(cell, others)
+		if (!contains(names, lfirst(cell)))
+			return false;
+	return list_length(names) == list_length(others);
 }
 
 /* "COLLATE ..." of a column, if it is not that of its type. */
@@ -134,6 +148,8 @@ plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
 		{
 			plan->added = lappend(plan->added, column_definition(attribute));
 			plan->new_key = plan->new_key || contains(keys, name);
+			/* One that must not be null cannot be added to rows. */
+			plan->emptied = plan->emptied || DomainHasConstraints(attribute->atttypid);
 		}
 	}
 	foreach(cell, old_columns)
@@ -145,7 +161,7 @@ plan_columns(EvsReshape *plan, const List *old_columns, Relation view)
 	}
 }
 
-/* The unique index over exactly these columns, if there is one; over none, the one that allows one row. */
+/* The unique index over exactly these columns, in any order, if there is one; over none, the one that allows one row. */
 static Oid
 find_key(Oid relid, const List *columns)
 {
@@ -161,9 +177,9 @@ find_key(Oid relid, const List *columns)
 	values[1] = PointerGetDatum(construct_array(names, list_length(columns), TEXTOID, -1, false, TYPALIGN_INT));
 	if (SPI_execute_with_args("SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = $1 AND i.indisunique"
 							  " AND i.indpred IS NULL AND NOT i.indisprimary"
-							  " AND $2 = (SELECT coalesce(pg_catalog.array_agg(a.attname::text ORDER BY k.n), '{}')"
-							  "  FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY k(attnum, n)"
-							  "  JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum)"
+							  " AND ARRAY(SELECT n FROM pg_catalog.unnest($2) n ORDER BY n COLLATE \"C\") = ARRAY(SELECT a.attname::text"
+							  "  FROM pg_catalog.unnest(i.indkey::int2[]) k(attnum)"
+							  "  JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = k.attnum ORDER BY a.attname COLLATE \"C\")"
 							  " AND coalesce(pg_catalog.pg_get_expr(i.indexprs, $1), '') = CASE $2 WHEN '{}' THEN 'true' ELSE '' END"
 							  " ORDER BY EXISTS (SELECT FROM pg_catalog.pg_constraint c WHERE c.conindid = i.indexrelid) DESC,"
 							  "  i.indexrelid LIMIT 1",
@@ -188,14 +204,17 @@ evs_reshape_plan(const EvsProjection *original, const EvsProjection *replacement
 				 errmsg("the read table of projection \"%s\" does not exist", original->name)));
 	plan->table = original->state_table;
 	plan->keys = replacement->keys;
-	plan->new_key = strcmp(original->keys, replacement->keys) != 0;
-	plan->emptied = has_no_keys(original->keys) != has_no_keys(replacement->keys);
+	plan->new_key = !are_same(key_columns(original->keys), key_columns(replacement->keys));
 	batch = table_open(evs_view_find(replacement), AccessShareLock);
 	plan_columns(plan, split(original->columns), batch);
 	/* It is locked again in its turn, behind the tables: whoever gives up the rebuild has locked these. */
 	table_close(batch, AccessShareLock);
 	if (plan->new_key)
+	{
 		plan->old_key = find_key(plan->table, key_columns(original->keys));
+		/* Rows of other groups are other rows, even where they look like those that come. */
+		plan->emptied = true;
+	}
 	plan->view = evs_read_view_plan(original, replacement);
 	return plan->gone != NIL || plan->added != NIL || plan->new_key || plan->view ? plan : NULL;
 }

@@ -17,7 +17,7 @@ typedef struct EvsReshape
 	bool		new_key;
 	Oid			old_key;		/* the unique index that goes, if it is there */
 	const char *keys;			/* of the new one */
-	bool		emptied;		/* there were keys and will be none, or the other way round: no row stays */
+	bool		emptied;		/* no row stays */
 	EvsReadView *view;			/* NULL if the read table is, and will be, that table */
 } EvsReshape;
 

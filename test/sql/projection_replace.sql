@@ -111,6 +111,31 @@ WHERE attrelid = 'totals'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY
 SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'totals'::regclass;
 SELECT evstore.drop_projection('totals');
 
+-- Fewer keys: rows that differed in the others only are one now. The same in another order: they stay.
+CREATE DOMAIN present AS text NOT NULL;
+SELECT evstore.create_projection('fewer', query => $$
+	SELECT data->>'channel' AS channel, data->>'region' AS region, count(*) AS orders FROM events GROUP BY 1, 2$$);
+SELECT evstore.wait_for('fewer');
+ALTER TABLE fewer ADD COLUMN note text;
+UPDATE fewer SET note = 'mine' WHERE region = 'north';
+SELECT evstore.replace_projection('fewer', query => $$
+	SELECT data->>'region' AS region, data->>'channel' AS channel, max(version) AS orders FROM events GROUP BY 1, 2$$);
+SELECT replaced('fewer');
+SELECT region, channel, orders, note FROM fewer WHERE note = 'mine' ORDER BY region, channel;
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'fewer'::regclass;
+SELECT evstore.replace_projection('fewer', query => $$
+	SELECT data->>'region' AS region, count(*) AS orders FROM events GROUP BY 1$$);
+SELECT replaced('fewer');
+SELECT region, orders, note FROM fewer ORDER BY region;
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'fewer'::regclass;
+-- a column that must not be null, which no row that is there could have
+SELECT evstore.replace_projection('fewer', query => $$
+	SELECT data->>'region' AS region, evstore.last(stream::present, position) AS stream FROM events GROUP BY 1$$);
+SELECT replaced('fewer');
+SELECT region, stream FROM fewer ORDER BY region;
+SELECT evstore.drop_projection('fewer');
+DROP DOMAIN present;
+
 -- What hangs on a column that would go is named at once, and nothing is begun.
 CREATE VIEW channels AS SELECT DISTINCT channel FROM orders_by_region;
 SELECT evstore.replace_projection('orders_by_region', query => 'SELECT data->>''region'' AS region, count(*) AS orders FROM events GROUP BY 1');
