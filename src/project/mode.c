@@ -201,8 +201,8 @@ run_on_table(Oid event_table, const char *sql)
  * Have those who append to a table call us. Whoever owns the table makes the
  * trigger, since nobody else may be rid of it.
  */
-static void
-create_trigger(Oid event_table)
+void
+evs_mode_create_trigger(Oid event_table)
 {
 	Relation	rel = table_open(event_table, NoLock);
 	bool		there = evs_relation_is_followed(rel);
@@ -271,7 +271,7 @@ evs_mode_enter_inline(int id)
 				 errmsg("projection \"%s\" is being rebuilt", projection->name),
 				 errhint("Wait for it, or run evstore.cancel_rebuild().")));
 	evs_mode_lock_tables(projection);
-	create_trigger(projection->event_table);
+	evs_mode_create_trigger(projection->event_table);
 	/* As a batch does that is to be applied: the read table, then the view, then the checkpoint. */
 	if (projection->kind == EVS_QUERY)
 		LockRelationOid(projection->state_table, RowExclusiveLock);

@@ -12,6 +12,7 @@ extern bool evs_mode_lock(int projection, bool wait);
 extern void evs_mode_check_inline(const EvsProjection *projection);
 extern void evs_mode_lock_tables(const EvsProjection *projection);
 extern EvsPosition evs_mode_last_position(const EvsProjection *projection);
+extern void evs_mode_create_trigger(Oid event_table);
 extern void evs_mode_enter_inline(int projection);
 extern void evs_mode_leave_inline(int projection);
 extern void evs_mode_wait_until_near(int projection);

@@ -21,7 +21,8 @@
  * An inline projection has no checkpoint, and every append changes its read
  * tables. So those who append are kept out, as for a switch of modes (mode.c): the
  * rebuild is brought to the last position handed out, and what is above that is
- * applied by those who append it, who then find the new definition.
+ * applied by those who append it, who then find the new definition. If that follows
+ * another event table, those who append to either are kept out.
  */
 #include "evstore.h"
 
@@ -192,6 +193,11 @@ succeed(const EvsProjection *original, const EvsProjection *rebuild, Oid read_ta
 								0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	evs_projection_delete(rebuild);
 	evs_shadow_drop(evs_projection_shadow(rebuild->id));
+	if (original->is_inline && original->event_table != rebuild->event_table)
+	{
+		evs_mode_create_trigger(rebuild->event_table);
+		evs_mode_tidy(original->event_table);
+	}
 	if (original->shards > 1)
 	{
 		evs_projection_set_division(original->id, original->shards, evs_shard_hashes());
@@ -240,7 +246,10 @@ lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List
 	(void) set_config_option("lock_timeout", shape || original->is_inline ? SHORT_LOCK_TIMEOUT : LOCK_TIMEOUT,
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	if (original->is_inline)
+	{
 		evs_mode_lock_tables(original);
+		evs_mode_lock_tables(rebuild);
+	}
 	if (shape && shape->view)
 		LockRelationOid(original->read_table, AccessExclusiveLock);
 	foreach(cell, tables)
@@ -350,6 +359,22 @@ report_reaches(const Shards *shards, EvsReach *reaches)
 }
 
 /*
+ * Refuse to put in place of an inline projection what cannot be inline: it may
+ * have become so while the rebuild began, and then neither knew of the other.
+ */
+static void
+check_inline(const EvsProjection *rebuild, const Standing *built)
+{
+	evs_mode_check_inline(rebuild);
+	if (built->parked > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the rebuild of projection \"%s\" holds streams back", rebuild->name),
+				 errdetail("The projection is inline now, and nobody would hold back what is appended to them."),
+				 errhint("Run evstore.cancel_rebuild(), and rebuild it again.")));
+}
+
+/*
  * Refuse to put in place what a replacement has built whose view has gone with
  * something that it uses: some of it is the work of the view that it replaces.
  */
@@ -409,6 +434,8 @@ evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reach
 	check_view(original, rebuild);
 	if (!read_shards(original, true, &shards) || !read_standing(rebuild->id, true, &built_standing))
 		return EVS_SWAP_GONE;
+	if (original->is_inline)
+		check_inline(rebuild, &built_standing);
 
 	/* First the mark, then the snapshot: store/position.c. */
 	PopActiveSnapshot();

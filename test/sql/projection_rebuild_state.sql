@@ -134,6 +134,18 @@ DELETE FROM seen;
 SELECT evstore.rebuild_projection('seen');
 SELECT rebuilt('seen');
 SELECT count(*) = (SELECT count(*) FROM events) AS all_seen FROM seen;
+-- Over another event table, it is applied by those who append there.
+SELECT evstore.create_event_table('others');
+SELECT evstore.create_projection('moved', mode => 'inline', query => 'SELECT type, count(*) AS n FROM events GROUP BY type');
+SELECT count(*) FROM evstore.append('o', 'O', 'null', event_table => 'others');
+SELECT evstore.replace_projection('moved', query => 'SELECT type, count(*) AS n FROM others GROUP BY type');
+SELECT rebuilt('moved');
+SELECT count(*) FROM evstore.append('o', 'O', 'null', event_table => 'others');
+SELECT count(*) FROM evstore.append('s', 'O', 'null');
+TABLE moved;
+SELECT event_table, mode, state FROM evstore.projections WHERE name = 'moved';
+SELECT count(*) FROM evstore.verify_projection('moved');
+SELECT evstore.drop_projection('moved');
 
 SELECT evstore.drop_projection(name) FROM evstore.projections WHERE event_table = 'events'::regclass ORDER BY name;
 SET evstore.maintenance = on;
