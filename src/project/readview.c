@@ -13,7 +13,7 @@
  * not be those that it has, and more behind them, the server cannot exchange what
  * a view shows. Then it is dropped, and made again with the same privileges,
  * comments and options; whatever depends on it is in the way of that, and is
- * refused when the query is replaced, and again by the server when it comes to it.
+ * refused when the query is replaced, and again when it comes to it.
  */
 #include "evstore.h"
 

@@ -9,7 +9,7 @@
  * row stays: what was several groups may be one now.
  * Nothing that depends on a column is dropped with it, but for indexes; that
  * this will not be in the way is checked when the query is replaced, and again
- * by the server when the time has come.
+ * when the time has come.
  */
 #include "evstore.h"
 

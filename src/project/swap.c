@@ -231,6 +231,13 @@ merge_all(const EvsProjection *original, const EvsProjection *rebuild, const Lis
 	return count;
 }
 
+/* Do not wait for a lock any longer, to the end of the transaction. */
+static void
+set_lock_timeout(const char *timeout)
+{
+	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 /*
  * Lock what the swap changes: writers wait, readers go on. Where the table gets
  * another shape, readers have to wait, and so it must not wait long itself; nor
@@ -243,8 +250,8 @@ lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List
 {
 	ListCell   *cell;
 
-	(void) set_config_option("lock_timeout", shape || original->is_inline ? SHORT_LOCK_TIMEOUT : LOCK_TIMEOUT,
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	if (!shape && !original->is_inline)
+		set_lock_timeout(LOCK_TIMEOUT);
 	if (original->is_inline)
 	{
 		evs_mode_lock_tables(original);
@@ -381,13 +388,32 @@ check_inline(const EvsProjection *rebuild, const Standing *built)
 static void
 check_view(const EvsProjection *original, const EvsProjection *rebuild)
 {
-	if (rebuild->kind != EVS_STATEMENT && !OidIsValid(evs_view_own(rebuild->id)) &&
-		strcmp(rebuild->definition, original->definition) != 0)
+	bool		is_there = rebuild->kind == EVS_STATEMENT || OidIsValid(evs_view_own(rebuild->id)) ||
+		strcmp(rebuild->definition, original->definition) == 0;
+
+	if (!is_there || (rebuild->kind == EVS_QUERY && get_rel_name(rebuild->read_table) == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the new definition of projection \"%s\" was dropped", original->name),
 				 errdetail("Something that it uses was dropped with CASCADE."),
 				 errhint("Run evstore.cancel_rebuild().")));
+}
+
+/*
+ * The shape that what is stored of a query is to get, NULL if it has it already.
+ * What stands in its way may have come since the query was replaced.
+ */
+static EvsReshape *
+plan_shape(const EvsProjection *original, const EvsProjection *rebuild)
+{
+	EvsReshape *shape = NULL;
+
+	check_view(original, rebuild);
+	if (original->kind == EVS_QUERY && OidIsValid(evs_view_own(rebuild->id)))
+		shape = evs_reshape_plan(original, rebuild);
+	if (shape)
+		evs_reshape_check(shape, original->owner);
+	return shape;
 }
 
 /*
@@ -403,7 +429,7 @@ evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reach
 	EvsProjection *original = rebuild ? evs_projection_load(rebuild->rebuilds) : NULL;
 	Shards		shards = {.claims = held, .count = count};
 	EvsReach	built = claim->reach;
-	EvsReshape *shape = NULL;
+	EvsReshape *shape;
 	Standing	built_standing;
 	EvsPosition safe;
 	List	   *tables;
@@ -422,8 +448,8 @@ evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reach
 		return EVS_SWAP_GONE;
 	tables = original->kind == EVS_QUERY ? list_make1_oid(original->state_table) : rebuild->read_tables;
 	evs_apply_check(rebuild);
-	if (original->kind == EVS_QUERY && OidIsValid(evs_view_own(rebuild->id)))
-		shape = evs_reshape_plan(original, rebuild);
+	set_lock_timeout(SHORT_LOCK_TIMEOUT);
+	shape = plan_shape(original, rebuild);
 	lock_all(original, rebuild, tables, shape);
 	/* What is locked now stays; it may have gone before. */
 	if (original->kind == EVS_QUERY)
@@ -431,6 +457,8 @@ evs_swap(const EvsClaim *claim, const EvsClaim *held, int count, EvsReach *reach
 	else
 		evs_shadow_require_tables(rebuild);
 	evs_apply_check(rebuild);
+	if (shape)
+		shape = plan_shape(original, rebuild);
 	check_view(original, rebuild);
 	if (!read_shards(original, true, &shards) || !read_standing(rebuild->id, true, &built_standing))
 		return EVS_SWAP_GONE;

@@ -28,6 +28,19 @@ $$
 			FROM pg_attribute b WHERE b.attrelid = c.oid AND col_description(c.oid, attnum) IS NOT NULL))
 	FROM pg_class c JOIN pg_attribute a ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped WHERE c.oid = name GROUP BY c.oid
 $$;
+CREATE FUNCTION fails(name text) RETURNS text LANGUAGE plpgsql AS
+$$
+DECLARE
+	error text;
+BEGIN
+	FOR i IN 1..6000 LOOP
+		SELECT regexp_replace(last_error, '\n(HINT|CONTEXT).*', '') INTO error FROM evstore.rebuild_progress WHERE projection = name AND state = 'failing';
+		EXIT WHEN FOUND;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN error;
+END
+$$;
 CREATE ROLE regress_replace_reader;
 CREATE ROLE regress_replace_writer;
 SELECT count(evstore.append('s' || i % 7, 'T', jsonb_build_object('k', i % 3, 'x', i))) FROM generate_series(1, 20) i;
@@ -149,8 +162,36 @@ SELECT evstore.replace_projection('means', query => 'SELECT data->>''k'' AS k, h
 DROP FUNCTION half;
 \set VERBOSITY default
 ROLLBACK;
+BEGIN;
+SET LOCAL client_min_messages = warning;
+SELECT evstore.replace_projection('means', query => 'SELECT data->>''k'' AS k, half(count(*)) AS n FROM events GROUP BY 1');
+DROP FUNCTION half CASCADE;
+COMMIT;
+SELECT fails('means');
+SELECT evstore.cancel_rebuild('means');
+
+-- What comes to be in the way after the call does not get lost, either.
+CREATE FUNCTION attach(what text) RETURNS void LANGUAGE plpgsql AS
+$$
+BEGIN
+	PERFORM evstore.replace_projection('means', query => 'SELECT data->>''k'' AS k, -count(*) AS other FROM events GROUP BY 1');
+	EXECUTE what;
+END
+$$;
+SELECT attach('CREATE TRIGGER instead INSTEAD OF INSERT ON means FOR EACH ROW EXECUTE FUNCTION never()');
+SELECT fails('means');
+SELECT evstore.cancel_rebuild('means');
+DROP TRIGGER instead ON means;
+SELECT evstore.set_projection('means', shards => 1);
+SELECT evstore.replace_projection('means', query => 'SELECT data->>''k'' AS k, count(*) AS n FROM events GROUP BY 1');
+SELECT replaced('means');
+SELECT attach('ALTER TABLE means ENABLE ROW LEVEL SECURITY');
+SELECT fails('means');
+SELECT evstore.cancel_rebuild('means');
+SELECT relkind, relrowsecurity FROM pg_class WHERE oid = 'means'::regclass;
 SELECT evstore.drop_projection('means');
 SELECT to_regclass('means'), to_regclass('means_state');
+DROP FUNCTION attach;
 
 -- Whoever owns the projection has to own what is made anew, and to be able to make it.
 CREATE ROLE regress_replace_owner;
