@@ -394,6 +394,8 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
 	slot = claimed_slot(claim);
+	if (slot)
+		slot->reserved_until = 0;
 	if (slot && slot->division != claim->division)
 		take_back(slot, now);
 	else if (slot)
@@ -407,7 +409,6 @@ evs_progress_applied(const EvsClaim *claim, EvsReach reach)
 		slot->suspect = slot->suspect > reach.position && !reach.failing ? slot->suspect : 0;
 		slot->span = grown(slot->span);
 		slot->retry_at = 0;
-		slot->reserved_until = 0;
 		take_back(slot, now);
 		ConditionVariableBroadcast(&slot->moved);
 	}
