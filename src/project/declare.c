@@ -450,6 +450,7 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	int			id = evs_projection_own(fcinfo, "evstore.drop_projection()");
 	bool		keep_table = PG_GETARG_BOOL(1);
 	EvsProjection *projection;
+	ListCell   *cell;
 
 	/* Nobody begins to rebuild it meanwhile. */
 	evs_declare_lock_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -470,7 +471,8 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	}
 	if (projection && projection->is_inline)
 	{
-		evs_mode_tidy(projection->event_table);
+		foreach(cell, projection->event_tables)
+			evs_mode_tidy(lfirst_oid(cell));
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

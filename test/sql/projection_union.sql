@@ -112,8 +112,6 @@ SELECT evstore.set_projection('amounts', on_error => 'park');
 \echo :SQLSTATE
 SELECT evstore.create_projection('parking', on_error => 'park', query => 'SELECT count(*) AS n FROM (SELECT type FROM events UNION ALL SELECT type FROM payments) e');
 \echo :SQLSTATE
-SELECT evstore.set_projection('amounts', mode => 'inline');
-\echo :SQLSTATE
 SELECT evstore.drop_projection('amounts');
 SELECT count(evstore.drop_projection(name)) AS dropped FROM evstore.projections WHERE name = 'balance';
 
