@@ -3,6 +3,7 @@
 CREATE TABLE evstore._skipped (
 	projection integer NOT NULL REFERENCES evstore._projection ON DELETE CASCADE,
 	"position" bigint NOT NULL,
+	event_table regclass NOT NULL,
 	stream     text COLLATE "C",
 	version    bigint,
 	type       text COLLATE "C" NOT NULL,
@@ -24,23 +25,24 @@ SELECT pg_catalog.pg_extension_config_dump('evstore._skipped', '');
 -- One row a stream, so that a batch need not look at every parked event.
 CREATE TABLE evstore._parked (
 	projection integer NOT NULL REFERENCES evstore._projection ON DELETE CASCADE,
+	event_table regclass NOT NULL,
 	stream     text COLLATE "C" NOT NULL,
 	version    bigint NOT NULL,
-	PRIMARY KEY (projection, stream)
+	PRIMARY KEY (projection, event_table, stream)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE evstore._parked IS
 	'streams of which a projection holds every event back, and the last version that it has parked';
 SELECT pg_catalog.pg_extension_config_dump('evstore._parked', '');
 
-CREATE FUNCTION evstore.replay_parked(projection text, stream text)
+CREATE FUNCTION evstore.replay_parked(projection text, stream text, event_table regclass DEFAULT NULL)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'evs_replay_parked'
-LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION evstore.replay_parked(text, text) IS
-	'apply the parked events of a stream in their order, and hold the stream back no longer; returns how many there were';
+LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION evstore.replay_parked(text, text, regclass) IS
+	'apply the parked events of a stream, of one event table or of all, in their order, and hold the stream back no longer; returns how many there were';
 
 CREATE VIEW evstore.skipped_events AS
-	SELECT p.name AS projection, p.event_table, s."position",
+	SELECT p.name AS projection, s.event_table, s."position",
 		CASE WHEN r.events THEN s.stream END AS stream,
 		CASE WHEN r.events THEN s.version END AS version,
 		CASE WHEN r.events THEN s.type END AS type,
@@ -54,9 +56,8 @@ CREATE VIEW evstore.skipped_events AS
 		JOIN evstore._projection p ON p.id = s.projection
 		-- an error message may quote data, and a stream's name may tell something, too
 		CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(p.owner, 'USAGE') AS errors) o
-		CROSS JOIN LATERAL (SELECT o.errors, o.errors OR (
-			SELECT pg_catalog.bool_and(pg_catalog.has_table_privilege(t, 'SELECT') AND NOT pg_catalog.row_security_active(t))
-			FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) t) AS events) r
+		CROSS JOIN LATERAL (SELECT o.errors, o.errors OR (pg_catalog.has_table_privilege(s.event_table, 'SELECT')
+			AND NOT pg_catalog.row_security_active(s.event_table)) AS events) r
 	-- what a rebuild passes is the projection's when it is in place
 	WHERE p.rebuilds IS NULL
 		-- what a key cannot be computed of, every shard skips

@@ -4,8 +4,9 @@ CREATE VIEW evstore.projections AS
 	SELECT p.name, p.kind, p.mode,
 		CASE WHEN c.paused THEN 'paused'
 			WHEN c.stopped THEN 'stopped'
-			WHEN p.mode = 'inline' THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger t
-				WHERE t.tgrelid = p.event_table AND t.tgname = 'evstore_inline' AND t.tgenabled = 'A') THEN 'live' ELSE 'detached' END
+			WHEN p.mode = 'inline' THEN CASE WHEN EXISTS (SELECT FROM pg_catalog.unnest(COALESCE(p.event_tables, ARRAY[p.event_table])) e
+				WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+					WHERE t.tgrelid = e AND t.tgname = 'evstore_inline' AND t.tgenabled = 'A')) THEN 'detached' ELSE 'live' END
 			WHEN c.failures > 0 THEN 'failing'
 			WHEN NOT c.taken THEN 'starting'
 			WHEN h.head - r."position" > 10000 THEN 'catching up'

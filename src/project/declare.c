@@ -469,9 +469,7 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 		release("TABLE", projection->state_table, keep_table);
 	}
 	if (projection && projection->is_inline)
-	{
-		evs_mode_tidy(projection->event_table);
-	}
+		evs_mode_tidy(projection->event_tables);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -15,6 +15,10 @@
  * event table keeps its writers out meanwhile (mode.c), so whoever is called
  * reads a definition that holds until its transaction ends.
  *
+ * A projection may follow several event tables, and each of them has the trigger.
+ * An event's position is that of no other event in any table. So the ranges that
+ * a statement has added to one table are exactly its events in the union as well.
+ *
  * What is applied may append: a handler, a statement, a trigger on a read
  * table. The trigger is fired again then, within its own call, and only queues
  * what is new. The outermost call applies the queue from its front, each batch
@@ -58,10 +62,17 @@ static List *queue = NIL;		/* of Added, in the transaction's memory, to be appli
 /* The subtransaction in which the outermost application began; invalid if there is none. */
 static SubTransactionId applying_since = InvalidSubTransactionId;
 
-/* The projections that follow one table, as of a generation of the definitions. */
-static Oid	followed_table = InvalidOid;
-static uint32 followed_generation;
-static List *followers = NIL;	/* of int: ids */
+/* The projections that follow one table. */
+typedef struct Followed
+{
+	Oid			event_table;
+	List	   *followers;		/* of int: ids */
+} Followed;
+
+/* What is known of tables that were appended to, as of a generation of the definitions. */
+static MemoryContext known_context = NULL;
+static List *known = NIL;		/* of Followed */
+static uint32 known_generation;
 
 /* A subtransaction was rolled back, and with it what it has added. */
 static void
@@ -149,30 +160,46 @@ read_ranges(Added *added, Relation rel, Tuplestorestate *rows)
 		sort_ranges(added);
 }
 
+/* Remember which projections follow a table. */
+static List *
+remember(Oid event_table, const List *followers)
+{
+	MemoryContext caller = MemoryContextSwitchTo(known_context);
+	Followed   *followed = palloc_object(Followed);
+
+	followed->event_table = event_table;
+	followed->followers = list_copy(followers);
+	known = lappend(known, followed);
+	MemoryContextSwitchTo(caller);
+	return followed->followers;
+}
+
 /* The inline projections that follow a table. Call inside SPI. */
 static List *
 find_followers(Oid event_table)
 {
 	uint32		generation = evs_generation(evs_database_slot());
-	MemoryContext caller;
-	List	   *found;
+	ListCell   *cell;
 
 	/* What the transaction has changed itself, no generation tells. */
 	if (evs_projection_changed_here())
 		return evs_projection_list_inline(event_table);
-	if (followed_table == event_table && followed_generation == generation)
-		return followers;
+	if (known_context == NULL)
+		known_context = AllocSetContextCreate(TopMemoryContext, "evstore inline projections", ALLOCSET_SMALL_SIZES);
+	if (known_generation != generation)
+	{
+		known = NIL;
+		MemoryContextReset(known_context);
+		known_generation = generation;
+	}
+	foreach(cell, known)
+	{
+		const Followed *followed = lfirst(cell);
 
-	found = evs_projection_list_inline(event_table);
-	list_free(followers);
-	followers = NIL;
-	followed_table = InvalidOid;
-	caller = MemoryContextSwitchTo(TopMemoryContext);
-	followers = list_copy(found);
-	MemoryContextSwitchTo(caller);
-	followed_generation = generation;
-	followed_table = event_table;
-	return followers;
+		if (followed->event_table == event_table)
+			return followed->followers;
+	}
+	return remember(event_table, evs_projection_list_inline(event_table));
 }
 
 /* Apply what one statement has added to each projection that follows its table. */

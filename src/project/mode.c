@@ -2,37 +2,43 @@
  * mode.c
  *		Who applies a projection: workers (async), or whoever appends (inline).
  *
- * A switch is one transaction. It keeps writers out of the event table by a
- * SHARE ROW EXCLUSIVE lock. Once it has it, every other transaction that has
- * added an event to this table is over, prepared ones included; and none adds
- * another until the switch has committed, and its change of definitions is
- * there to be seen. So with P, the last position handed out by then, whatever
- * the table will ever have at or below P is there, and everything above P comes
- * later:
+ * A switch is one transaction. It keeps writers out of all event tables of the
+ * projection by a SHARE ROW EXCLUSIVE lock on each (writers.c). Once it has all of
+ * them, every other transaction that has added an event to any of these tables is
+ * over, prepared ones included; and none adds another until the switch has
+ * committed, and its change of definitions is there to be seen. So with P, the
+ * last position handed out by then, whatever the tables will ever have at or below
+ * P is there, and everything above P comes later. Positions are one sequence over
+ * all tables, so it is the same P for each:
  *
  *	async to inline		what stands between the checkpoint and P is applied by
  *						the switch, all above P by those who append it
  *	inline to async		all up to P has been applied by those who appended it,
  *						and the checkpoint is set to P for the workers
  *
- * P must not be the safe position. A transaction that appends to another event
- * table and stays open holds that one below events of this table which are
- * committed: they would be missed going one way, applied twice going the other.
- * The switch's own events lie below P, and it sees them. Events that it has
- * itself restored may lie above, and make it refuse.
+ * P is taken when the last of the tables is locked. Before that, somebody could
+ * append to it who has found the first still in the old mode.
+ *
+ * P must not be the safe position. A transaction that appends to an event table
+ * that the projection does not follow, and stays open, holds that one below events
+ * of its tables which are committed: they would be missed going one way, applied
+ * twice going the other. The switch's own events lie below P, and it sees them.
+ * Events that it has itself restored may lie above, and make it refuse.
  *
  * Order of locks, for everybody:
  *
  *	1. the mode		EVS_LOCK_MODE, of this one projection. A worker has it from
  *					before its batch to its end, and does not wait for it.
  *					Whoever has parked events applied waits for it.
- *	2. the event table
+ *	2. event tables	in no order: who appends takes them as they come, and a switch
+ *					that has some and waits for others gives way
  *	3. the read table
  *	4. the checkpoint's row, and rows of read tables
  *
  * A switch takes all four in this order. A worker has 1, and takes 2 from within
  * 3 or 4 where its handler appends; that waits for the switch of another
- * projection, which wants nothing that belongs to this one. Who appends has 2
+ * projection, which wants nothing that belongs to this one but event tables that
+ * its handler has appended to, and gives way there. Who appends has 2
  * before 3 and 4, and nothing of 1. So none of these wait for each other in a
  * circle; statements and handlers that lock what they please can, and then the
  * server ends one of them.
@@ -59,6 +65,7 @@
 #include "project/projection.h"
 #include "project/rebuild.h"
 #include "project/view.h"
+#include "project/writers.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "store/position.h"
@@ -125,11 +132,22 @@ load_to_switch(int id, bool is_inline)
 	return projection->is_inline == is_inline ? NULL : projection;
 }
 
+/* The owner's code will run in every transaction that appends to a table, and can make it fail: refuse who must not do that. */
+static void
+check_may_interfere(const EvsProjection *projection, Oid event_table)
+{
+	if (pg_class_aclcheck(event_table, projection->owner, ACL_TRIGGER) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to make projection \"%s\" inline", projection->name),
+				 errdetail("Its owner needs the TRIGGER privilege on event table \"%s\".", get_rel_name(event_table))));
+}
+
 /* Refuse what cannot be applied by those who append. */
 void
 evs_mode_check_inline(const EvsProjection *projection)
 {
-	const char *table = get_rel_name(projection->event_table);
+	ListCell   *cell;
 
 	if (projection->ordered)
 		ereport(ERROR,
@@ -137,40 +155,23 @@ evs_mode_check_inline(const EvsProjection *projection)
 				 errmsg("projection \"%s\" cannot be inline", projection->name),
 				 errdetail("It depends on the order of all events, and concurrent appends commit in any."),
 				 errhint("Leave it to the workers, with mode \"async\".")));
-	if (list_length(projection->event_tables) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("projection \"%s\" cannot be inline", projection->name),
-				 errdetail("It follows several event tables."),
-				 errhint("Leave it to the workers, with mode \"async\".")));
 	if (projection->shards > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("projection \"%s\" cannot be inline", projection->name),
 				 errdetail("It has %d shards, and whoever appends applies all of an event.", projection->shards),
 				 errhint("Give it one with evstore.set_projection(name, shards => 1).")));
-	/* The owner's code will run in every transaction that appends, and can make it fail. */
-	if (pg_class_aclcheck(projection->event_table, projection->owner, ACL_TRIGGER) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to make projection \"%s\" inline", projection->name),
-				 errdetail("Its owner needs the TRIGGER privilege on event table \"%s\".", table)));
+	foreach(cell, projection->event_tables)
+		check_may_interfere(projection, lfirst_oid(cell));
 }
 
-/* Keep writers out of the event table, until the transaction ends. */
-void
-evs_mode_lock_tables(const EvsProjection *projection)
-{
-	LockRelationOid(projection->event_table, ShareRowExclusiveLock);
-}
-
-/* The last position handed out, with writers kept out of the event table. */
+/* The last position handed out, with writers kept out of the event tables. */
 EvsPosition
 evs_mode_last_position(const EvsProjection *projection)
 {
 	EvsPosition last = evs_position_last();
 
-	if (evs_batch_next_event(projection->event_table, last, NULL) != 0)
+	if (evs_batch_next_of_any(projection, last) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot change the mode of projection \"%s\" in a transaction that has restored events",
@@ -201,8 +202,8 @@ run_on_table(Oid event_table, const char *sql)
  * Have those who append to a table call us. Whoever owns the table makes the
  * trigger, since nobody else may be rid of it.
  */
-void
-evs_mode_create_trigger(Oid event_table)
+static void
+create_trigger(Oid event_table)
 {
 	Relation	rel = table_open(event_table, NoLock);
 	bool		there = evs_relation_is_followed(rel);
@@ -212,6 +213,16 @@ evs_mode_create_trigger(Oid event_table)
 		run_on_table(event_table, "CREATE TRIGGER " EVS_TRIGGER_INLINE " AFTER INSERT ON %s"
 					 " REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION evstore._inline()");
 	run_on_table(event_table, "ALTER TABLE %s ENABLE ALWAYS TRIGGER " EVS_TRIGGER_INLINE);
+}
+
+/* Have those who append to some tables call us, who are kept out now. Call inside SPI. */
+void
+evs_mode_follow(const List *event_tables)
+{
+	ListCell   *cell;
+
+	foreach(cell, event_tables)
+		create_trigger(lfirst_oid(cell));
 }
 
 /* The oid of a table's trigger of ours, InvalidOid if it has none. */
@@ -227,11 +238,10 @@ find_trigger(Relation rel)
 /*
  * Remove the trigger from a table that no inline projection follows any more.
  * It does no harm there, while removing it keeps out whoever reads the table:
- * where that would mean to wait for them, it stays until another time. Call
- * inside SPI.
+ * where that would mean to wait for them, it stays until another time.
  */
-void
-evs_mode_tidy(Oid event_table)
+static void
+tidy(Oid event_table)
 {
 	Relation	rel;
 	ObjectAddress address = {.classId = TriggerRelationId};
@@ -247,6 +257,16 @@ evs_mode_tidy(Oid event_table)
 	table_close(rel, NoLock);
 	if (OidIsValid(address.objectId))
 		performDeletion(&address, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+}
+
+/* The same of several tables. Call inside SPI. */
+void
+evs_mode_tidy(const List *event_tables)
+{
+	ListCell   *cell;
+
+	foreach(cell, event_tables)
+		tidy(lfirst_oid(cell));
 }
 
 /* Let those who append apply a projection from now on. Call inside SPI. */
@@ -270,8 +290,8 @@ evs_mode_enter_inline(int id)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("projection \"%s\" is being rebuilt", projection->name),
 				 errhint("Wait for it, or run evstore.cancel_rebuild().")));
-	evs_mode_lock_tables(projection);
-	evs_mode_create_trigger(projection->event_table);
+	evs_writers_keep_out(projection->event_tables);
+	evs_mode_follow(projection->event_tables);
 	/* As a batch does that is to be applied: the read table, then the view, then the checkpoint. */
 	if (projection->kind == EVS_QUERY)
 		LockRelationOid(projection->state_table, RowExclusiveLock);
@@ -302,11 +322,11 @@ evs_mode_leave_inline(int id)
 
 	if (projection == NULL)
 		return;
-	evs_mode_lock_tables(projection);
+	evs_writers_keep_out(projection->event_tables);
 	if (!evs_projection_set_mode(projection, false, EVS_INLINE_CHECKPOINT, evs_mode_last_position(projection)))
 		fail_dropped();
 	CommandCounterIncrement();
-	evs_mode_tidy(projection->event_table);
+	evs_mode_tidy(projection->event_tables);
 }
 
 /*

@@ -7,7 +7,8 @@
  * for good, or parked. Then its stream gets a row of evstore._parked, and each
  * later event of that stream is parked, too, when its turn comes, so that none
  * is applied before one that it follows. evstore.replay_parked() applies them,
- * and takes both away.
+ * and takes both away. A stream is one of one event table: those of the same name
+ * in two tables have versions of their own, and nothing to do with one another.
  *
  * The checkpoint's row says how many streams are parked; a batch that finds
  * another number, or other rows than these, does not go on. So while nothing is
@@ -41,6 +42,7 @@
 /* What is kept of an event that is passed. */
 typedef struct PassedEvent
 {
+	Oid			event_table;
 	EvsPosition position;
 	EvsVersion	version;		/* 0 if it has no stream */
 	Datum		stream;			/* text; nothing if it has no stream */
@@ -49,6 +51,7 @@ typedef struct PassedEvent
 
 typedef struct ParkedStream
 {
+	Oid			event_table;
 	text	   *name;
 	EvsVersion	version;		/* all up to here have been passed */
 	bool		moved;			/* in this batch */
@@ -102,6 +105,7 @@ search_next(Search *search, PassedEvent *event)
 
 	if (!index_getnext_slot(search->scan, ForwardScanDirection, search->slot))
 		return false;
+	event->event_table = RelationGetRelid(search->rel);
 	event->position = DatumGetInt64(slot_getattr(search->slot, EVS_COLUMN_POSITION, &isnull));
 	event->stream = slot_getattr(search->slot, EVS_COLUMN_STREAM, &no_stream);
 	event->version = no_stream ? 0 : DatumGetInt64(slot_getattr(search->slot, EVS_COLUMN_VERSION, &isnull));
@@ -120,7 +124,7 @@ evs_park_load(const EvsProjection *projection, int streams)
 	Datum		values[] = {Int32GetDatum(projection->id)};
 	EvsParked  *parked = palloc(offsetof(EvsParked, streams) + streams * sizeof(ParkedStream));
 
-	evs_owner_run_extension("SELECT stream, version FROM evstore._parked WHERE projection = $1",
+	evs_owner_run_extension("SELECT stream, version, event_table::oid FROM evstore._parked WHERE projection = $1",
 							lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	if (SPI_processed != streams)
 		ereport(ERROR,
@@ -136,33 +140,54 @@ evs_park_load(const EvsProjection *projection, int streams)
 
 		parked->streams[i].name = DatumGetTextPP(SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull));
 		parked->streams[i].version = DatumGetInt64(SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull));
+		parked->streams[i].event_table = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc, 3, &isnull));
 		parked->streams[i].moved = false;
 	}
 	return parked;
 }
 
-/* The position of the first event of a parked stream that was not passed yet, 0 if there is none up to "to". */
-EvsPosition
-evs_park_next(const EvsProjection *projection, const EvsParked *parked, EvsPosition to)
+/* The position of the first event of a table's parked streams that was not passed yet, 0 if there is none. */
+static EvsPosition
+next_in_table(Oid event_table, const EvsParked *parked)
 {
 	EvsPosition next = 0;
 	Search		search;
 
-	search_begin(&search, projection->event_table, 2);
+	search_begin(&search, event_table, 2);
 	for (int i = 0; i < parked->count; i++)
 	{
+		const ParkedStream *stream = &parked->streams[i];
 		ScanKeyData keys[2];
 		PassedEvent event;
 
+		if (stream->event_table != event_table)
+			continue;
 		ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, C_COLLATION_OID, F_TEXTEQ,
-							   PointerGetDatum(parked->streams[i].name));
-		ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(parked->streams[i].version));
+							   PointerGetDatum(stream->name));
+		ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(stream->version));
 		index_rescan(search.scan, keys, 2, NULL, 0);
-		if (search_next(&search, &event) && event.position <= to && (next == 0 || event.position < next))
+		if (search_next(&search, &event) && (next == 0 || event.position < next))
 			next = event.position;
 	}
 	search_end(&search);
 	return next;
+}
+
+/* The same of all of a projection's tables, 0 if there is none up to "to". */
+EvsPosition
+evs_park_next(const EvsProjection *projection, const EvsParked *parked, EvsPosition to)
+{
+	EvsPosition first = 0;
+	ListCell   *cell;
+
+	foreach(cell, projection->event_tables)
+	{
+		EvsPosition next = next_in_table(lfirst_oid(cell), parked);
+
+		if (next != 0 && next <= to && (first == 0 || next < first))
+			first = next;
+	}
+	return first;
 }
 
 /* The parked stream of an event, or NULL. */
@@ -172,7 +197,8 @@ stream_of(EvsParked *parked, const PassedEvent *event)
 	text	   *name = event->version != 0 ? DatumGetTextPP(event->stream) : NULL;
 
 	for (int i = 0; name && i < parked->count; i++)
-		if (VARSIZE_ANY_EXHDR(parked->streams[i].name) == VARSIZE_ANY_EXHDR(name) &&
+		if (parked->streams[i].event_table == event->event_table &&
+			VARSIZE_ANY_EXHDR(parked->streams[i].name) == VARSIZE_ANY_EXHDR(name) &&
 			memcmp(VARDATA_ANY(parked->streams[i].name), VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0)
 			return &parked->streams[i];
 	return NULL;
@@ -183,9 +209,9 @@ static void
 insert_skipped(int projection, const PassedEvent *event, bool parked, const ErrorData *error)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {INT4OID, INT8OID, TEXTOID, INT8OID, TEXTOID, BOOLOID,
+	Oid			types[] = {INT4OID, INT8OID, TEXTOID, INT8OID, TEXTOID, BOOLOID, OIDOID,
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	char		nulls[lengthof(types) + 1] = "           ";
+	char		nulls[lengthof(types) + 1] = "            ";
 	const char *texts[] = {
 		error ? unpack_sql_state(error->sqlerrcode) : NULL,
 		error ? error->message : NULL,
@@ -195,7 +221,7 @@ insert_skipped(int projection, const PassedEvent *event, bool parked, const Erro
 	};
 	Datum		values[lengthof(types)] = {
 		Int32GetDatum(projection), Int64GetDatum(event->position), event->stream,
-		Int64GetDatum(event->version), event->type, BoolGetDatum(parked),
+		Int64GetDatum(event->version), event->type, BoolGetDatum(parked), ObjectIdGetDatum(event->event_table),
 	};
 	EvsOwnerFrame frame;
 
@@ -203,15 +229,15 @@ insert_skipped(int projection, const PassedEvent *event, bool parked, const Erro
 		nulls[2] = nulls[3] = 'n';
 	for (int i = 0; i < lengthof(texts); i++)
 	{
-		nulls[6 + i] = texts[i] ? ' ' : 'n';
-		values[6 + i] = texts[i] ? CStringGetTextDatum(texts[i]) : 0;
+		nulls[7 + i] = texts[i] ? ' ' : 'n';
+		values[7 + i] = texts[i] ? CStringGetTextDatum(texts[i]) : 0;
 	}
 	evs_owner_begin_extension(&frame);
 	if (plan == NULL)
 	{
 		SPIPlanPtr	prepared = SPI_prepare("INSERT INTO evstore._skipped (projection, \"position\", stream, version,"
-										   " type, parked, sqlstate, message, detail, hint, context)"
-										   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+										   " type, parked, event_table, sqlstate, message, detail, hint, context)"
+										   " VALUES ($1, $2, $3, $4, $5, $6, $7::regclass, $8, $9, $10, $11, $12)",
 										   lengthof(types), types);
 
 		if (prepared == NULL || SPI_keepplan(prepared) != 0)
@@ -225,48 +251,111 @@ insert_skipped(int projection, const PassedEvent *event, bool parked, const Erro
 
 /* Remember up to which version a stream is parked. */
 static void
-park_stream(int projection, Datum stream, EvsVersion version)
+park_stream(int projection, Oid event_table, Datum stream, EvsVersion version)
 {
-	Oid			types[] = {INT4OID, TEXTOID, INT8OID};
-	Datum		values[] = {Int32GetDatum(projection), stream, Int64GetDatum(version)};
+	Oid			types[] = {INT4OID, OIDOID, TEXTOID, INT8OID};
+	Datum		values[] = {Int32GetDatum(projection), ObjectIdGetDatum(event_table), stream, Int64GetDatum(version)};
 
-	evs_owner_run_extension("INSERT INTO evstore._parked VALUES ($1, $2, $3)"
-							" ON CONFLICT (projection, stream) DO UPDATE SET version = excluded.version",
+	evs_owner_run_extension("INSERT INTO evstore._parked (projection, event_table, stream, version)"
+							" VALUES ($1, $2::regclass, $3, $4)"
+							" ON CONFLICT (projection, event_table, stream) DO UPDATE SET version = excluded.version",
 							lengthof(types), types, values, NULL, SPI_OK_INSERT);
+}
+
+/* Events of several tables, to be had in the order of their positions. */
+typedef struct Merge
+{
+	int			count;
+	Search	   *searches;		/* one a table */
+	PassedEvent *heads;			/* what each has found; the position is 0 if there is no more */
+} Merge;
+
+/* Go on in one of the tables. */
+static void
+merge_advance(Merge *merge, int table)
+{
+	if (!search_next(&merge->searches[table], &merge->heads[table]))
+		merge->heads[table].position = 0;
+}
+
+/* Begin with the first event of each of a projection's tables at a position or after it. */
+static void
+merge_begin(Merge *merge, const EvsProjection *projection, EvsPosition first)
+{
+	ScanKeyData key;
+	ListCell   *cell;
+
+	merge->count = list_length(projection->event_tables);
+	merge->searches = palloc_array(Search, merge->count);
+	merge->heads = palloc_array(PassedEvent, merge->count);
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
+	foreach(cell, projection->event_tables)
+	{
+		int			table = foreach_current_index(cell);
+
+		search_begin(&merge->searches[table], lfirst_oid(cell), 1);
+		index_rescan(merge->searches[table].scan, &key, 1, NULL, 0);
+		merge_advance(merge, table);
+	}
+}
+
+/* The table that has the next event, -1 if none has. */
+static int
+merge_next(const Merge *merge)
+{
+	int			next = -1;
+
+	for (int i = 0; i < merge->count; i++)
+		if (merge->heads[i].position != 0 && (next < 0 || merge->heads[i].position < merge->heads[next].position))
+			next = i;
+	return next;
+}
+
+/* The end of it. */
+static void
+merge_end(Merge *merge)
+{
+	for (int i = 0; i < merge->count; i++)
+		search_end(&merge->searches[i]);
 }
 
 /*
  * Park the event at "first", whose stream is parked, and those up to "to" that
- * follow it without another in between, and move the checkpoint past them.
- * Returns the position of the last of them, 0 if the checkpoint is elsewhere.
- * Call inside SPI.
+ * follow it without another in between, in whichever table, and move the
+ * checkpoint past them. Returns the position of the last of them, 0 if the
+ * checkpoint is elsewhere. Call inside SPI.
  */
 EvsPosition
 evs_park_hold(const EvsProjection *projection, EvsParked *parked, EvsPosition checkpoint, EvsPosition first, EvsPosition to)
 {
 	EvsPosition last = 0;
 	int			count = 0;
-	Search		search;
-	ScanKeyData key;
-	PassedEvent event;
-	ParkedStream *stream;
+	int			table;
+	Merge		merge;
 
-	search_begin(&search, projection->event_table, 1);
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(first));
-	index_rescan(search.scan, &key, 1, NULL, 0);
-	while (count < MOST_HELD && search_next(&search, &event) && event.position <= to &&
-		   (stream = stream_of(parked, &event)) != NULL)
+	merge_begin(&merge, projection, first);
+	while (count < MOST_HELD && (table = merge_next(&merge)) >= 0)
 	{
-		insert_skipped(projection->id, &event, true, NULL);
-		stream->version = event.version;
+		const PassedEvent *event = &merge.heads[table];
+		ParkedStream *stream = event->position <= to ? stream_of(parked, event) : NULL;
+
+		if (stream == NULL)
+			break;
+		insert_skipped(projection->id, event, true, NULL);
+		stream->version = event->version;
 		stream->moved = true;
-		last = event.position;
+		last = event->position;
 		count++;
+		merge_advance(&merge, table);
 	}
-	search_end(&search);
+	merge_end(&merge);
 	for (int i = 0; i < parked->count; i++)
-		if (parked->streams[i].moved)
-			park_stream(projection->id, PointerGetDatum(parked->streams[i].name), parked->streams[i].version);
+	{
+		const ParkedStream *stream = &parked->streams[i];
+
+		if (stream->moved)
+			park_stream(projection->id, stream->event_table, PointerGetDatum(stream->name), stream->version);
+	}
 	return evs_checkpoint_pass(projection->id, checkpoint, last, count) ? last : 0;
 }
 
@@ -304,7 +393,7 @@ evs_park_give_up(const EvsProjection *projection, EvsPosition position, EvsPosit
 		{
 			insert_skipped(projection->id, &event, *parked, error);
 			if (*parked)
-				park_stream(projection->id, event.stream, event.version);
+				park_stream(projection->id, event.event_table, event.stream, event.version);
 		}
 		search_end(&search);
 		if (found)
@@ -348,17 +437,33 @@ replay(EvsApplied *applied, SPITupleTable *rows, uint64 count)
 	error_context_stack = context.previous;
 }
 
-/* The shard of a projection that holds a stream back, 0 if none does. Call inside SPI. */
-static int
-holder(int whole, Datum stream)
+/* What is to be replayed: a stream, of one event table or, with InvalidOid, of all. */
+typedef struct Replayed
 {
-	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(whole), stream};
+	Datum		stream;
+	Oid			event_table;
+} Replayed;
+
+/* Run a statement on the extension's tables about what is to be replayed; its arguments are a projection, the stream and the table. */
+static void
+run_on_replayed(const char *sql, int projection, const Replayed *replayed, int expected)
+{
+	Oid			types[] = {INT4OID, TEXTOID, OIDOID};
+	Datum		values[] = {Int32GetDatum(projection), replayed->stream, ObjectIdGetDatum(replayed->event_table)};
+
+	evs_owner_run_extension(sql, lengthof(types), types, values, NULL, expected);
+}
+
+#define OF_REPLAYED "stream = $2 AND $3 IN (0, event_table::oid)"
+
+/* The shard of a projection that holds a stream back, whatever the table; 0 if none does. Call inside SPI. */
+static int
+holder(int whole, const Replayed *replayed)
+{
 	bool		isnull;
 
-	evs_owner_run_extension("SELECT k.projection FROM evstore._parked k JOIN evstore._projection p ON p.id = k.projection"
-							" WHERE (p.id = $1 OR p.shard_of = $1) AND k.stream = $2",
-							lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	run_on_replayed("SELECT projection FROM evstore._parked WHERE projection IN " EVS_SHARDS_OF " AND " OF_REPLAYED,
+					whole, replayed, SPI_OK_SELECT);
 	return SPI_processed == 0 ? 0 : DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 }
 
@@ -368,10 +473,8 @@ holder(int whole, Datum stream)
  * the next one finds by its row that fewer streams are parked.
  */
 static uint64
-replay_stream(int projection, Datum stream)
+replay_stream(int projection, const Replayed *replayed)
 {
-	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(projection), stream};
 	EvsApplied *applied;
 	SPITupleTable *rows;
 	uint64		count;
@@ -383,44 +486,48 @@ replay_stream(int projection, Datum stream)
 	if (applied == NULL)
 		return 0;
 	evs_view_lock(applied->definition, AccessShareLock);
-	evs_owner_run_extension("SELECT FROM evstore._checkpoint WHERE projection = $1 FOR UPDATE",
-							1, types, values, NULL, SPI_OK_SELECT);
+	run_on_replayed("SELECT FROM evstore._checkpoint WHERE projection = $1 FOR UPDATE", projection, replayed, SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		return 0;
 	evs_apply_check(applied->definition);
 	evs_shard_check_hashes(applied->definition);
-	evs_owner_run_extension("SELECT \"position\", version FROM evstore._skipped"
-							" WHERE projection = $1 AND stream = $2 AND parked ORDER BY \"position\"",
-							lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	run_on_replayed("SELECT \"position\", version FROM evstore._skipped"
+					" WHERE projection = $1 AND parked AND " OF_REPLAYED " ORDER BY \"position\"",
+					projection, replayed, SPI_OK_SELECT);
 	rows = SPI_tuptable;
 	count = SPI_processed;
 	if (count == 0)
 		return 0;
 	replay(applied, rows, count);
 
-	evs_owner_run_extension("WITH s AS (DELETE FROM evstore._skipped"
-							"  WHERE projection = $1 AND stream = $2 AND parked RETURNING 1),"
-							" p AS (DELETE FROM evstore._parked WHERE projection = $1 AND stream = $2 RETURNING 1)"
-							" UPDATE evstore._checkpoint SET skipped = skipped - (SELECT count(*) FROM s),"
-							"  parked = parked - (SELECT count(*) FROM p) WHERE projection = $1",
-							lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+	run_on_replayed("WITH s AS (DELETE FROM evstore._skipped"
+					"  WHERE projection = $1 AND parked AND " OF_REPLAYED " RETURNING 1),"
+					" p AS (DELETE FROM evstore._parked WHERE projection = $1 AND " OF_REPLAYED " RETURNING 1)"
+					" UPDATE evstore._checkpoint SET skipped = skipped - (SELECT count(*) FROM s),"
+					"  parked = parked - (SELECT count(*) FROM p) WHERE projection = $1",
+					projection, replayed, SPI_OK_UPDATE);
 	evs_projection_note_change();
 	return count;
 }
 
 PG_FUNCTION_INFO_V1(evs_replay_parked);
 
-/* evstore.replay_parked(projection, stream) */
+/* evstore.replay_parked(projection, stream, event_table) */
 Datum
 evs_replay_parked(PG_FUNCTION_ARGS)
 {
+	Replayed	replayed;
 	uint64		count = 0;
 	int			id;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	replayed.stream = PG_GETARG_DATUM(1);
+	replayed.event_table = PG_ARGISNULL(2) ? InvalidOid : PG_GETARG_OID(2);
 	SPI_connect();
-	id = holder(evs_projection_own(fcinfo, "evstore.replay_parked()"), PG_GETARG_DATUM(1));
+	id = holder(evs_projection_own(fcinfo, "evstore.replay_parked()"), &replayed);
 	if (id != 0)
-		count = replay_stream(id, PG_GETARG_DATUM(1));
+		count = replay_stream(id, &replayed);
 	SPI_finish();
 	PG_RETURN_INT64(count);
 }

@@ -53,6 +53,9 @@ static const char *const kind_names[] = {
 	[EVS_HANDLER] = "handler",
 };
 
+/* All event tables of a row. */
+#define EVENT_TABLES "coalesce(event_tables, ARRAY[event_table])::oid[]"
+
 /* Did this transaction change what projections there are? */
 static bool definitions_changed = false;
 
@@ -203,28 +206,6 @@ evs_projection_find(const char *name, Oid *owner)
 	return id;
 }
 
-/* The id of a projection by name, 0 if there is none, and, if it is inline, the event table that it follows. */
-int
-evs_projection_find_mode(const char *name, Oid *inline_table)
-{
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(name)};
-	int			id = 0;
-	bool		isnull;
-
-	*inline_table = InvalidOid;
-	SPI_connect();
-	run("SELECT id, CASE mode WHEN 'inline' THEN event_table::oid ELSE 0 END FROM evstore._projection WHERE name = $1 AND rebuilds IS NULL AND shard_of IS NULL",
-		1, types, values, NULL, SPI_OK_SELECT);
-	if (SPI_processed > 0)
-	{
-		id = DatumGetInt32(column(1, &isnull));
-		*inline_table = DatumGetObjectId(column(2, &isnull));
-	}
-	SPI_finish();
-	return id;
-}
-
 /* The kind of a name. */
 static EvsProjectionKind
 kind_of(const char *name)
@@ -265,7 +246,36 @@ oid_list(Datum array)
 	deconstruct_array(DatumGetArrayTypeP(array), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &items, NULL, &count);
 	for (int i = 0; i < count; i++)
 		list = lappend_oid(list, DatumGetObjectId(items[i]));
+	pfree(items);
 	return list;
+}
+
+/* The id of a projection by name, 0 if there is none, and, if it is inline, the event tables that it follows. */
+int
+evs_projection_find_mode(const char *name, List **inline_tables)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(name)};
+	int			id = 0;
+	bool		isnull;
+	Datum		tables;
+
+	*inline_tables = NIL;
+	SPI_connect();
+	run("SELECT id, CASE mode WHEN 'inline' THEN " EVENT_TABLES " END FROM evstore._projection"
+		" WHERE name = $1 AND rebuilds IS NULL AND shard_of IS NULL",
+		1, types, values, NULL, SPI_OK_SELECT);
+	if (SPI_processed > 0)
+	{
+		id = DatumGetInt32(column(1, &isnull));
+		tables = column(2, &isnull);
+		MemoryContextSwitchTo(caller);
+		if (!isnull)
+			*inline_tables = oid_list(tables);
+	}
+	SPI_finish();
+	return id;
 }
 
 /* A list of oids as an array. */
@@ -308,7 +318,7 @@ evs_projection_load(int id)
 	read_latest("SELECT name, kind, owner::oid, event_table::oid, read_table::oid,"
 				" definition, columns, on_conflict, settings, batch_size, coalesce(state_table, read_table)::oid,"
 				" on_error, retries, mode = 'inline', ordered,"
-				" coalesce(event_tables, ARRAY[event_table])::oid[], keys, read_tables::oid[], coalesce(rebuilds, 0),"
+				" " EVENT_TABLES ", keys, read_tables::oid[], coalesce(rebuilds, 0),"
 				" coalesce(shard_of, 0), shard, shards, division, coalesce(hashes, 0)"
 				" FROM evstore._projection WHERE id::oid = $1", id);
 	if (SPI_processed == 0)
@@ -353,7 +363,7 @@ evs_projection_load(int id)
 	return projection;
 }
 
-/* The ids of the inline projections that follow a table, or, with InvalidOid, any; in their order. Call inside SPI. */
+/* The ids of the inline projections that follow a table, be it with others, in their order. Call inside SPI. */
 List *
 evs_projection_list_inline(Oid event_table)
 {
@@ -362,7 +372,7 @@ evs_projection_list_inline(Oid event_table)
 	bool		isnull;
 
 	read_latest("SELECT id FROM evstore._projection"
-				" WHERE event_table::oid = $1 AND mode = 'inline' ORDER BY id", event_table);
+				" WHERE $1 = ANY (" EVENT_TABLES ") AND mode = 'inline' ORDER BY id", event_table);
 	MemoryContextSwitchTo(caller);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		ids = lappend_int(ids, DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));

@@ -69,7 +69,7 @@ extern const EvsXactSubscriber evs_projection_xact;
 
 extern int	evs_projection_find(const char *name, Oid *owner);
 extern int	evs_projection_find_own(const char *name);
-extern int	evs_projection_find_mode(const char *name, Oid *inline_table);
+extern int	evs_projection_find_mode(const char *name, List **inline_tables);
 extern EvsProjection *evs_projection_load(int id);
 extern char *evs_projection_shadow(int id);
 extern void evs_projection_insert(EvsProjection *projection, const char *select);

@@ -57,18 +57,10 @@ check_settings(FunctionCallInfo fcinfo, int first)
 		check_timeout(PG_GETARG_INTERVAL_P(first + TIMEOUT));
 }
 
-/*
- * A stream is known by its name, and two event tables may have one each of the
- * same name. The events of one stream may be those of several shards of a query.
- */
+/* The events of one stream may be those of several shards of a query. */
 void
 evs_steer_check_parking(const EvsProjection *projection)
 {
-	if (projection && projection->on_error == EVS_PARK && list_length(projection->event_tables) > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot park streams of several event tables"),
-				 errhint("Projection \"%s\" can stop or skip.", projection->name)));
 	if (projection && projection->on_error == EVS_PARK && projection->kind == EVS_QUERY && projection->shards > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

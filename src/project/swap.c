@@ -22,7 +22,7 @@
  * tables. So those who append are kept out, as for a switch of modes (mode.c): the
  * rebuild is brought to the last position handed out, and what is above that is
  * applied by those who append it, who then find the new definition. If that follows
- * another event table, those who append to either are kept out.
+ * other event tables, those who append to any of them are kept out.
  */
 #include "evstore.h"
 
@@ -45,6 +45,7 @@
 #include "project/shards.h"
 #include "project/swap.h"
 #include "project/view.h"
+#include "project/writers.h"
 #include "storage/lmgr.h"
 #include "store/position.h"
 #include "utils/acl.h"
@@ -193,10 +194,10 @@ succeed(const EvsProjection *original, const EvsProjection *rebuild, Oid read_ta
 								0, NULL, NULL, NULL, SPI_OK_UTILITY);
 	evs_projection_delete(rebuild);
 	evs_shadow_drop(evs_projection_shadow(rebuild->id));
-	if (original->is_inline && original->event_table != rebuild->event_table)
+	if (original->is_inline)
 	{
-		evs_mode_create_trigger(rebuild->event_table);
-		evs_mode_tidy(original->event_table);
+		evs_mode_follow(rebuild->event_tables);
+		evs_mode_tidy(original->event_tables);
 	}
 	if (original->shards > 1)
 	{
@@ -253,10 +254,7 @@ lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List
 	if (!shape && !original->is_inline)
 		set_lock_timeout(LOCK_TIMEOUT);
 	if (original->is_inline)
-	{
-		evs_mode_lock_tables(original);
-		evs_mode_lock_tables(rebuild);
-	}
+		evs_writers_keep_out(list_union_oid(original->event_tables, rebuild->event_tables));
 	if (shape && shape->view)
 		LockRelationOid(original->read_table, AccessExclusiveLock);
 	foreach(cell, tables)

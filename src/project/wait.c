@@ -56,15 +56,27 @@ check_can_come(EvsPosition position)
 				 errhint("Commit first, then wait.")));
 }
 
+/* Is there an event at a position, in any of some tables? */
+static bool
+is_there(const List *event_tables, EvsPosition position)
+{
+	ListCell   *cell;
+
+	foreach(cell, event_tables)
+		if (evs_batch_next_event(lfirst_oid(cell), position - 1, NULL) == position)
+			return true;
+	return false;
+}
+
 /*
- * Wait until an inline projection over a table has applied a position. What is
+ * Wait until an inline projection over some tables has applied a position. What is
  * committed it has. Only an event of somebody's open transaction is waited for;
  * nothing rings when that ends, so we look again.
  */
 static EvsWaitResult
-wait_inline(Oid event_table, EvsPosition position, TimestampTz deadline)
+wait_inline(const List *event_tables, EvsPosition position, TimestampTz deadline)
 {
-	if (position <= evs_position_safe() || evs_batch_next_event(event_table, position - 1, NULL) == position)
+	if (position <= evs_position_safe() || is_there(event_tables, position))
 		return EVS_WAIT_APPLIED;
 	if (GetCurrentTimestamp() >= deadline)
 		return EVS_WAIT_TIMED_OUT;
@@ -75,11 +87,11 @@ wait_inline(Oid event_table, EvsPosition position, TimestampTz deadline)
 	return EVS_WAIT_GONE;
 }
 
-/* The id of a projection that exists and, if it is inline, the event table that it follows. */
+/* The id of a projection that exists and, if it is inline, the event tables that it follows. */
 static int
-find_projection(const char *name, Oid *inline_table)
+find_projection(const char *name, List **inline_tables)
 {
-	int			projection = evs_projection_find_mode(name, inline_table);
+	int			projection = evs_projection_find_mode(name, inline_tables);
 
 	if (projection == 0)
 		ereport(ERROR,
@@ -90,10 +102,13 @@ find_projection(const char *name, Oid *inline_table)
 
 /* Wait for a projection in the mode that it has now. */
 static EvsWaitResult
-wait_in_mode(int projection, Oid inline_table, EvsPosition position, TimestampTz deadline)
+wait_in_mode(int projection, List *inline_tables, EvsPosition position, TimestampTz deadline)
 {
-	return OidIsValid(inline_table) ? wait_inline(inline_table, position, deadline) :
+	EvsWaitResult result = inline_tables != NIL ? wait_inline(inline_tables, position, deadline) :
 		evs_await(projection, position, deadline);
+
+	list_free(inline_tables);
+	return result;
 }
 
 /*
@@ -130,10 +145,10 @@ wait_for_one(const char *name, EvsPosition position, TimestampTz deadline)
 	/* One that is gone was dropped, which is an error now, or paused, and may be resumed in time, or switched. */
 	do
 	{
-		Oid			inline_table;
-		int			projection = find_projection(name, &inline_table);
+		List	   *inline_tables;
+		int			projection = find_projection(name, &inline_tables);
 
-		result = wait_in_mode(projection, inline_table, position, deadline);
+		result = wait_in_mode(projection, inline_tables, position, deadline);
 	} while (result == EVS_WAIT_GONE);
 	return result == EVS_WAIT_APPLIED;
 }
@@ -157,7 +172,7 @@ evs_wait_for_several(PG_FUNCTION_ARGS)
 	Datum	   *names;
 	bool	   *nulls;
 	int			count;
-	Oid			inline_table;
+	List	   *inline_tables;
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
 	for (int i = 0; i < count; i++)
@@ -167,7 +182,7 @@ evs_wait_for_several(PG_FUNCTION_ARGS)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("the name of a projection must not be null")));
 		/* A wrong name is an error however long the others take. */
-		(void) find_projection(TextDatumGetCString(names[i]), &inline_table);
+		(void) find_projection(TextDatumGetCString(names[i]), &inline_tables);
 	}
 	for (int i = 0; i < count; i++)
 		if (!wait_for_one(TextDatumGetCString(names[i]), position, deadline))
@@ -188,14 +203,14 @@ evs_wait_for_all(PG_FUNCTION_ARGS)
 	{
 		const EvsKept *kept = lfirst(cell);
 		EvsWaitResult result = EVS_WAIT_GONE;
-		Oid			inline_table;
+		List	   *inline_tables;
 
 		/* Of one that is paused, only its checkpoint is known. */
 		if (!kept->is_inline && kept->checkpoint >= position)
 			continue;
 		/* One that is dropped meanwhile is nobody's to wait for any more. */
-		while (result == EVS_WAIT_GONE && evs_projection_find_mode(kept->name, &inline_table) == kept->projection)
-			result = wait_in_mode(kept->projection, inline_table, position, deadline);
+		while (result == EVS_WAIT_GONE && evs_projection_find_mode(kept->name, &inline_tables) == kept->projection)
+			result = wait_in_mode(kept->projection, inline_tables, position, deadline);
 		if (result == EVS_WAIT_TIMED_OUT)
 			PG_RETURN_BOOL(false);
 	}

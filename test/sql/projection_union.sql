@@ -99,7 +99,7 @@ ROLLBACK;
 SELECT evstore.create_projection('given', event_table => 'refunds', query => 'SELECT count(*) AS n FROM (SELECT type FROM events UNION ALL SELECT type FROM payments) e');
 \echo :SQLSTATE
 
--- An event that fails is found in whichever table it is. Streams are not parked: two tables may have one of the same name.
+-- An event that fails is found in whichever table it is.
 SELECT evstore.create_projection('amounts', on_error => 'skip', retries => 0, query => $$
 	SELECT e.source, sum(e.amount) AS amount FROM (SELECT 'r' AS source, (data->>'amount')::numeric AS amount FROM refunds
 		UNION ALL SELECT 'p', (data->>'amount')::numeric FROM payments) e GROUP BY e.source$$);
@@ -108,12 +108,6 @@ SELECT version FROM evstore.append('payment-2', 'Paid', '{"amount": 7}', event_t
 SELECT evstore.wait_for('amounts');
 SELECT source, amount FROM amounts ORDER BY source;
 SELECT projection, stream, version, type, sqlstate FROM evstore.skipped_events;
-SELECT evstore.set_projection('amounts', on_error => 'park');
-\echo :SQLSTATE
-SELECT evstore.create_projection('parking', on_error => 'park', query => 'SELECT count(*) AS n FROM (SELECT type FROM events UNION ALL SELECT type FROM payments) e');
-\echo :SQLSTATE
-SELECT evstore.set_projection('amounts', mode => 'inline');
-\echo :SQLSTATE
 SELECT evstore.drop_projection('amounts');
 SELECT count(evstore.drop_projection(name)) AS dropped FROM evstore.projections WHERE name = 'balance';
 

@@ -63,7 +63,7 @@ INSERT INTO trial VALUES
 	('evstore.resume_projection(text)', $$evstore.resume_projection('regress_unprivileged')$$),
 	('evstore.set_projection(text,integer,text,integer,interval,integer,text,integer)', $$evstore.set_projection('regress_unprivileged', batch_size => 1)$$),
 	('evstore.retry_projection(text)', $$evstore.retry_projection('regress_unprivileged')$$),
-	('evstore.replay_parked(text,text)', $$evstore.replay_parked('regress_unprivileged', 'order-1')$$),
+	('evstore.replay_parked(text,text,regclass)', $$evstore.replay_parked('regress_unprivileged', 'order-1')$$),
 	('evstore.explain_projection(text)', $$evstore.explain_projection('regress_unprivileged')$$),
 	('evstore.wait_for(text,bigint,interval)', $$evstore.wait_for('regress_unprivileged')$$),
 	('evstore.create_aggregate(text,text,text,integer,regclass)', $$evstore.create_aggregate('mine', 'regress_unprivileged.fold')$$),

@@ -291,14 +291,22 @@ $node->safe_psql(
 	'postgres', q{
 	SELECT evstore.create_projection('amounts', on_error => 'park', retries => 0,
 		query => $$SELECT stream, sum((data->>'total')::numeric) AS total FROM events WHERE type = 'Paid' GROUP BY stream$$);
+	CREATE SCHEMA app;
+	SELECT evstore.create_event_table('app.journal');
+	SELECT evstore.create_projection('both', read_table => 'both_tables', on_error => 'park', retries => 0, query => $$
+		SELECT e.stream, sum(e.total) AS total FROM (SELECT stream, (data->>'total')::numeric AS total FROM events WHERE type = 'Paid'
+			UNION ALL SELECT stream, (data->>'total')::numeric FROM app.journal) e GROUP BY e.stream$$);
+	SELECT evstore.append('payment-1', 'Paid', '{"total": "much"}', event_table => 'app.journal'),
+		evstore.append('payment-1', 'Paid', '{"total": 10}', event_table => 'app.journal');
 	SELECT evstore.append('payment-1', 'Paid', '{"total": "much"}'), evstore.append('payment-1', 'Paid', '{"total": 1}'),
 		evstore.append('payment-2', 'Paid', '{"total": 2}')});
-$node->safe_psql('postgres', q{SELECT evstore.wait_for('amounts'), evstore.wait_for('taken')});
+$node->safe_psql('postgres', q{SELECT evstore.wait_for('amounts'), evstore.wait_for('both'), evstore.wait_for('taken')});
 my $kept = q{
-	SELECT p.name, stream, version, parked, sqlstate, message FROM evstore._skipped s JOIN evstore._projection p ON p.id = s.projection ORDER BY p.name, position;
-	SELECT p.name, stream, version FROM evstore._parked s JOIN evstore._projection p ON p.id = s.projection;
+	SELECT p.name, s.event_table, stream, version, parked, sqlstate, message FROM evstore._skipped s JOIN evstore._projection p ON p.id = s.projection ORDER BY p.name, position;
+	SELECT p.name, s.event_table, stream, version FROM evstore._parked s JOIN evstore._projection p ON p.id = s.projection ORDER BY 1, 2::text;
 	SELECT name, on_error, retries, skipped_events, parked_streams FROM evstore.projections ORDER BY name};
 my $before = $node->safe_psql('postgres', $kept);
+like($before, qr/both\|app\.journal\|payment-1\|2\nboth\|events\|payment-1\|2\n/, 'streams of the same name in two tables are parked');
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
 command_ok([ 'pg_dump', '-Fp', '-f', $node->basedir . '/dump', $node->connstr('postgres') ], 'pg_dump');
 command_ok([ 'psql', '-qX', '-v', 'ON_ERROR_STOP=1', '-f', $node->basedir . '/dump', '-d', $node->connstr('copy') ], 'restored');
@@ -310,5 +318,15 @@ is( $node->safe_psql(
 	SELECT stream, total FROM amounts;
 	SELECT count(*) FROM evstore.skipped_events WHERE projection = 'amounts'}),
 	"t|t\nt\npayment-2|10\n3", 'the copy holds the stream back, too, and goes on with others');
+is( $node->safe_psql(
+		'copy', q{
+	SELECT evstore.append('payment-1', 'Paid', '{"total": 20}', event_table => 'app.journal') IS NOT NULL;
+	SELECT evstore.wait_for('both');
+	SELECT event_table, stream, count(*) FROM evstore.skipped_events WHERE projection = 'both' GROUP BY 1, 2 ORDER BY 1::text;
+	SET evstore.maintenance = on;
+	UPDATE app.journal SET data = '{"total": 5}' WHERE version = 1;
+	SELECT evstore.replay_parked('both', 'payment-1', 'app.journal');
+	SELECT stream, total FROM both_tables ORDER BY stream}),
+	"t\nt\napp.journal|payment-1|3\nevents|payment-1|3\n3\npayment-1|35\npayment-2|10", 'each of two tables');
 
 done_testing();

@@ -3,7 +3,9 @@
 # promotions.  Three kinds: sales (query), ledger (statement; its table has no
 # key, so an event applied twice stands there twice), tally (handler; a number
 # for each stream, which it compares with the version of the event).  A fourth,
-# echo (handlers), appends an answer to every question, to the same table.
+# echo (handlers), appends an answer to every question, to the same table.  Two
+# more follow a second event table as well: balance (query) and journal
+# (statement, without a key); there is load on both tables, and in both orders.
 
 use strict;
 use warnings;
@@ -46,11 +48,20 @@ $node->safe_psql(
 		PERFORM evstore.append('answer-' || e.position % 5, 'Answered', jsonb_build_object('question', e.position));
 	END $$;
 	SELECT evstore.create_projection('echo', handlers => '{"Asked": "echo"}', batch_size => 50);
+	SELECT evstore.create_event_table('payments');
+	SELECT evstore.create_projection('balance', batch_size => 500, query => $$
+		SELECT e.region, count(*) AS entries, sum(e.amount) AS balance FROM
+			(SELECT data->>'region' AS region, (data->>'amount')::numeric AS amount FROM events WHERE type = 'Sold'
+			UNION ALL SELECT data->>'region', -(data->>'amount')::numeric FROM payments) e
+		GROUP BY e.region$$);
+	CREATE TABLE journal ("position" bigint, source text);
+	SELECT evstore.create_projection('journal', batch_size => 500, read_table => 'journal', statement => $$
+		INSERT INTO journal SELECT "position", 'events' FROM new_events UNION ALL SELECT "position", 'payments' FROM new_payments$$);
 	SELECT evstore.create_event_table('other');
 	CREATE FUNCTION say(n integer) RETURNS jsonb LANGUAGE sql AS
 		$$SELECT jsonb_build_object('region', 'region ' || n % 3, 'amount', n)$$});
 
-my @projections = ('sales', 'ledger', 'tally', 'echo');
+my @projections = ('sales', 'ledger', 'tally', 'echo', 'balance', 'journal');
 
 # Every read table is what the query over the whole log gives, none of the projections has failed.
 sub is_right
@@ -74,6 +85,21 @@ sub is_right
 			FULL JOIN (SELECT (data->>'question')::bigint AS "position", count(*) AS n FROM events WHERE type = 'Answered' GROUP BY 1) a
 			USING ("position") WHERE n IS DISTINCT FROM 1}),
 		"t\n0", "$test_name: echo");
+	is( $where->safe_psql(
+			$db, q{
+		SELECT evstore.wait_for('balance');
+		WITH e AS (SELECT e.region, count(*) AS entries, sum(e.amount) AS balance FROM
+				(SELECT data->>'region' AS region, (data->>'amount')::numeric AS amount FROM events WHERE type = 'Sold'
+				UNION ALL SELECT data->>'region', -(data->>'amount')::numeric FROM payments) e
+			GROUP BY e.region), b AS (SELECT region, entries, balance FROM balance)
+		SELECT count(*) FROM ((TABLE e EXCEPT TABLE b) UNION ALL (TABLE b EXCEPT TABLE e)) d}),
+		"t\n0", "$test_name: balance");
+	is( $where->safe_psql(
+			$db, q{
+		SELECT evstore.wait_for('journal');
+		WITH e AS (SELECT "position", 'events' AS source FROM events UNION ALL SELECT "position", 'payments' FROM payments)
+		SELECT count(*) FROM ((TABLE e EXCEPT ALL TABLE journal) UNION ALL (TABLE journal EXCEPT ALL TABLE e)) d}),
+		"t\n0", "$test_name: journal");
 	return;
 }
 
@@ -91,7 +117,20 @@ my %scripts = (
 		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
 		ROLLBACK TO s;
 		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
+		SELECT evstore.append('payment-' || :n % 20, 'Paid', say(:n), event_table => 'payments');
 		SELECT evstore.append('other', 'T', '{}', event_table => 'other');\n},
+	pay => q{SELECT evstore.append('payment-' || :n % 20, (SELECT array_agg(('Paid', say(:n + i), NULL, NULL, NULL, NULL)::evstore.new_event)
+		FROM generate_series(1, 1 + :n % 3) i), event_table => 'payments');},
+	sell_and_pay => q{BEGIN;
+		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
+		SELECT evstore.append('payment-' || :n % 20, 'Paid', say(:n), event_table => 'payments');
+		COMMIT;},
+	pay_and_sell => q{BEGIN;
+		INSERT INTO payments (stream, type, data) SELECT 'payment-' || i % 20, 'Paid', say(i) FROM generate_series(:n, :n + 2) i ORDER BY i % 20;
+		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
+		COMMIT;},
+	at_once => q{WITH p AS (INSERT INTO payments (stream, type, data) SELECT 'at-once-' || :n % 20, 'Paid', say(i) FROM generate_series(1, 3) i RETURNING *)
+		INSERT INTO events (stream, type, data) SELECT 'at-once-' || :n % 20, 'Sold', data FROM p;},
 	other => q{BEGIN;
 		SELECT evstore.append('other-' || :n, 'T', '{}', event_table => 'other');
 		SELECT evstore.append('sale-' || :n % 20, 'Sold', say(:n));
@@ -164,6 +203,7 @@ for my $round (1 .. 12)
 for my $round (1 .. 20)
 {
 	switch('sales', $mode{sales} = $round % 2 ? 'inline' : 'async');
+	switch('journal', $mode{journal} = $round % 3 ? 'inline' : 'async');
 }
 # one that is declared inline, and one that is dropped, meanwhile
 $node->safe_psql(
@@ -208,7 +248,7 @@ is_right($node, 'after a prepared transaction');
 
 # 4. A crash while sessions append inline.
 switch($_, 'inline') for @projections;
-is($node->safe_psql($db, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live'}), '4', 'all are inline');
+is($node->safe_psql($db, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live'}), '6', 'all are inline');
 $load = start_load(4);
 wait_for_events(200);
 kill_server($node);
@@ -245,8 +285,8 @@ for my $restored ('whole', 'parts')
 	}
 	is( $node->safe_psql(
 			$restored, q{SELECT count(*) FROM evstore.projections WHERE mode = 'inline' AND state = 'live';
-		SELECT count(*) FROM pg_trigger WHERE tgrelid = 'events'::regclass AND tgname = 'evstore_inline' AND tgenabled = 'A'}),
-		"4\n1", "$restored: the projections are inline");
+		SELECT count(*) FROM pg_trigger WHERE tgrelid IN ('events'::regclass, 'payments'::regclass) AND tgname = 'evstore_inline' AND tgenabled = 'A'}),
+		"6\n2", "$restored: the projections are inline");
 	$db = $restored;
 	is_right($node, "restored $restored");
 	sell($node, $restored, 30);
@@ -267,7 +307,7 @@ $node->wait_for_catchup($standby);
 my $tables = q{SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM sales t; SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM ledger t};
 is($standby->safe_psql($db, $tables), $node->safe_psql($db, $tables), 'the standby has the read tables');
 is($standby->safe_psql($db, q{SELECT count(*), count("position") FROM evstore.projections WHERE mode = 'inline'}),
-	'4|0', 'the standby shows what it knows');
+	'6|0', 'the standby shows what it knows');
 kill_server($node);
 $standby->promote;
 sell($standby, $db, 20);
