@@ -1,10 +1,10 @@
 -- Why events are appended.
 
-CREATE FUNCTION evstore._handling(event evstore.event)
+CREATE FUNCTION evstore._handling(event evstore.event, "position" bigint, id uuid, metadata jsonb)
 RETURNS evstore.event
 AS 'MODULE_PATHNAME', 'evs_handling'
-LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION evstore._handling(evstore.event) IS
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION evstore._handling(evstore.event, bigint, uuid, jsonb) IS
 	'the event itself, noted as the cause of what its handler appends';
 
 CREATE FUNCTION evstore.trace(correlation_id text, event_table regclass DEFAULT NULL)

@@ -46,6 +46,13 @@
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/* 16: an update says which indexes it concerns; as before, none is false. */
+#if PG_VERSION_NUM >= 160000
+#define EVS_UPDATE_INDEXES	TU_UpdateIndexes
+#else
+#define EVS_UPDATE_INDEXES	bool
+#endif
+
 /* 18: an index scan takes its instrumentation. */
 #if PG_VERSION_NUM >= 180000
 #define EVS_INDEX_BEGINSCAN(heap, index, snapshot, nkeys) \

@@ -28,7 +28,7 @@
 /* An event as a handler takes it, from a row of the event table named e, noted as the cause of what it does. */
 #define EVENT \
 	"evstore._handling(ROW(e.\"position\", e.version, e.recorded_at, e.schema_version, e.id, e.stream, e.type," \
-	" e.data, e.metadata, e.tags)::evstore.event)"
+	" e.data, e.metadata, e.tags)::evstore.event, e.\"position\", e.id, e.metadata)"
 
 /* The function of a name, with or without its argument. */
 static Oid

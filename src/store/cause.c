@@ -11,12 +11,9 @@
  */
 #include "evstore.h"
 
-#include "access/htup_details.h"
 #include "base/settings.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "store/cause.h"
-#include "store/table.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
@@ -24,15 +21,13 @@
 #define CORRELATION_KEY "correlation_id"
 #define CAUSATION_KEY	"causation_id"
 
-/* Allocated apart. */
+/* What it correlates with is allocated apart. */
 static EvsCause handled;
 
 /* Nobody works on an event any more. */
 static void
 forget(void)
 {
-	if (handled.name)
-		pfree(handled.name);
 	if (handled.correlation)
 		pfree(handled.correlation);
 	handled = (EvsCause) {0};
@@ -67,6 +62,15 @@ cause_finished(bool committed)
 }
 
 const EvsXactSubscriber evs_cause_xact = {.finished = cause_finished};
+
+/* How an event is named. */
+static char *
+name_of(const EvsCause *cause)
+{
+	if (cause->has_id)
+		return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&cause->id)));
+	return psprintf("%lld", (long long) cause->position);
+}
 
 /* A setting's value, NULL if it is not set. */
 static const char *
@@ -150,7 +154,7 @@ complete(Jsonb *metadata, const char *correlation, const char *causation)
 bool
 evs_cause_is_known(void)
 {
-	return handled.name || setting(evs_correlation_id) || setting(evs_causation_id);
+	return handled.position != 0 || setting(evs_correlation_id) || setting(evs_causation_id);
 }
 
 /* The metadata that a new event is to have: as it was given, NULL if none was, and why it is appended. */
@@ -159,33 +163,37 @@ evs_cause_mark(Jsonb *metadata)
 {
 	if (!evs_cause_is_known())
 		return metadata;
-	if (handled.name)
-		return complete(metadata, handled.correlation, handled.name);
+	if (handled.position != 0)
+	{
+		char	   *name = name_of(&handled);
+
+		return complete(metadata, handled.correlation ? handled.correlation : name, name);
+	}
 	return complete(metadata, setting(evs_correlation_id), setting(evs_causation_id));
 }
 
 PG_FUNCTION_INFO_V1(evs_handling);
 
-/* evstore._handling(event): the event, which a handler will now work on. */
+/*
+ * evstore._handling(event, position, id, metadata): the event, which a handler
+ * will now work on. What names it comes beside it, and most handlers append
+ * nothing: so neither is the event taken apart nor a name made for each.
+ */
 Datum
 evs_handling(PG_FUNCTION_ARGS)
 {
-	HeapTupleHeader event = PG_GETARG_HEAPTUPLEHEADER(0);
-	Datum		value;
-	bool		isnull;
-	char	   *name;
-	char	   *correlation;
-
-	value = GetAttributeByNum(event, EVS_COLUMN_ID, &isnull);
-	if (!isnull)
-		name = DatumGetCString(DirectFunctionCall1(uuid_out, value));
-	else
-		name = psprintf("%lld", (long long) DatumGetInt64(GetAttributeByNum(event, EVS_COLUMN_POSITION, &isnull)));
-	value = GetAttributeByNum(event, EVS_COLUMN_METADATA, &isnull);
-	correlation = isnull ? NULL : text_under(DatumGetJsonbP(value), CORRELATION_KEY);
+	char	   *correlation = NULL;
 
 	forget();
-	handled.correlation = MemoryContextStrdup(TopMemoryContext, correlation ? correlation : name);
-	handled.name = MemoryContextStrdup(TopMemoryContext, name);
-	PG_RETURN_DATUM(PointerGetDatum(event));
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	if (!PG_ARGISNULL(3))
+		correlation = text_under(PG_GETARG_JSONB_P(3), CORRELATION_KEY);
+	if (correlation)
+		handled.correlation = MemoryContextStrdup(TopMemoryContext, correlation);
+	handled.has_id = !PG_ARGISNULL(2);
+	if (handled.has_id)
+		handled.id = *PG_GETARG_UUID_P(2);
+	handled.position = PG_GETARG_INT64(1);
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }

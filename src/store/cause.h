@@ -7,12 +7,15 @@
 
 #include "base/xact.h"
 #include "utils/jsonb.h"
+#include "utils/uuid.h"
 
-/* The event that a handler works on; nothing if there is none. */
+/* The event that a handler works on. */
 typedef struct EvsCause
 {
-	char	   *name;
-	char	   *correlation;
+	EvsPosition position;		/* 0 if there is none */
+	bool		has_id;
+	pg_uuid_t	id;
+	char	   *correlation;	/* NULL if it has none */
 } EvsCause;
 
 extern const EvsXactSubscriber evs_cause_xact;

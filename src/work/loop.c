@@ -91,18 +91,22 @@ evs_loop_end(void)
 
 /*
  * Sleep until the latch is set or a time has come (0: none in particular).
- * Statistics are sent before; settings are reloaded and interrupts served after.
+ * Statistics are sent now and then, and by who sleeps long; settings are
+ * reloaded and interrupts served after.
  */
 void
 evs_loop_sleep(TimestampTz until, uint32 wait_event)
 {
 	long		timeout = LONGEST_SLEEP_MS;
+	long		unsent = pgstat_report_stat(false);
 
-	(void) pgstat_report_stat(true);
+	if (unsent > 0)
+		timeout = Min(timeout, unsent);
 	if (until != 0)
 		timeout = Min(timeout, Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until), 1));
 
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
+	if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event) & WL_TIMEOUT)
+		(void) pgstat_report_stat(true);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)

@@ -80,7 +80,7 @@ SELECT evstore.drop_projection('counted');
 SELECT version FROM evstore.append('plain-2', 'T', '{}');
 SELECT metadata FROM events WHERE stream = 'plain-2';
 BEGIN;
-SELECT (evstore._handling(ROW(1, 1, now(), 1, NULL, 's', 't', '{}', NULL, NULL)::evstore.event)).stream;
+SELECT (evstore._handling(ROW(1, 1, now(), 1, NULL, 's', 't', '{}', NULL, NULL)::evstore.event, 1, NULL, NULL)).stream;
 SELECT version FROM evstore.append('plain-2', 'T', '{}');
 COMMIT;
 SELECT version FROM evstore.append('plain-2', 'T', '{}');

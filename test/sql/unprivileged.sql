@@ -69,7 +69,7 @@ INSERT INTO trial VALUES
 	('evstore.create_aggregate(text,text,text,integer,regclass)', $$evstore.create_aggregate('mine', 'regress_unprivileged.fold')$$),
 	('evstore.drop_aggregate(text,regclass)', $$evstore.drop_aggregate('order')$$),
 	('evstore.drop_snapshots(text,regclass)', $$evstore.drop_snapshots('order')$$),
-	('evstore._handling(evstore.event)', $$(evstore._handling(ROW(1, 1, now(), 1, NULL, 's', 't', '{}', NULL, NULL)::evstore.event)).stream$$),
+	('evstore._handling(evstore.event,bigint,uuid,jsonb)', $$(evstore._handling(ROW(1, 1, now(), 1, NULL, 's', 't', '{}', NULL, NULL)::evstore.event, 1, NULL, NULL)).stream$$),
 	('evstore.trace(text,regclass)', $$evstore.trace('x')$$),
 	('evstore.load(text,bigint,timestamp with time zone,regclass)', $$evstore.load('order-1')$$),
 	('evstore.load(text,bigint,timestamp with time zone,regclass)', $$evstore.load('other-1')$$),
