@@ -1,7 +1,7 @@
 -- Events that a projection was told not to insist on.
 
 CREATE TABLE evstore._skipped (
-	projection integer NOT NULL REFERENCES evstore._projection ON DELETE CASCADE,
+	projection integer NOT NULL,
 	"position" bigint NOT NULL,
 	stream     text COLLATE "C",
 	version    bigint,
@@ -23,7 +23,7 @@ SELECT pg_catalog.pg_extension_config_dump('evstore._skipped', '');
 
 -- One row a stream, so that a batch need not look at every parked event.
 CREATE TABLE evstore._parked (
-	projection integer NOT NULL REFERENCES evstore._projection ON DELETE CASCADE,
+	projection integer NOT NULL,
 	stream     text COLLATE "C" NOT NULL,
 	version    bigint NOT NULL,
 	PRIMARY KEY (projection, stream)
