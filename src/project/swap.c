@@ -57,6 +57,8 @@
 #define LOCK_TIMEOUT "10s"
 /* And where readers, or those who append, would wait behind it. */
 #define SHORT_LOCK_TIMEOUT "1s"
+/* And where they may wait for us, and we for them: less than a deadlock_timeout, after which the server would end them. */
+#define MOMENT_LOCK_TIMEOUT "100ms"
 
 /* The name of a rebuild's table that stands for a read table, which may have got another name meanwhile. */
 static char *
@@ -255,7 +257,9 @@ lock_all(const EvsProjection *original, const EvsProjection *rebuild, const List
 	if (original->is_inline)
 	{
 		evs_mode_lock_tables(original);
+		set_lock_timeout(MOMENT_LOCK_TIMEOUT);
 		evs_mode_lock_tables(rebuild);
+		set_lock_timeout(SHORT_LOCK_TIMEOUT);
 	}
 	if (shape && shape->view)
 		LockRelationOid(original->read_table, AccessExclusiveLock);
