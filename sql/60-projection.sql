@@ -46,13 +46,14 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION evstore._projection_arrives() IS
 	'trigger that notices projections which a restore brings';
 REVOKE EXECUTE ON FUNCTION evstore._projection_arrives() FROM PUBLIC;
-CREATE TRIGGER arrives BEFORE INSERT ON evstore._projection
+CREATE TRIGGER arrives AFTER INSERT ON evstore._projection
 	FOR EACH ROW EXECUTE FUNCTION evstore._projection_arrives();
 
 -- Apart from the definition, and with room on the page, so that moving a
--- checkpoint is a small HOT update.
+-- checkpoint is a small HOT update. What is dumped has no foreign keys: a
+-- parallel restore fills the tables of an extension in any order.
 CREATE TABLE evstore._checkpoint (
-	projection integer PRIMARY KEY REFERENCES evstore._projection ON DELETE CASCADE,
+	projection integer PRIMARY KEY,
 	"position" bigint NOT NULL DEFAULT 0,
 	paused     boolean NOT NULL DEFAULT false,
 	applied_at timestamptz,
@@ -71,7 +72,7 @@ CREATE TABLE evstore._checkpoint (
 COMMENT ON TABLE evstore._checkpoint IS
 	'how far each projection has applied, moved in the transaction that changes its read table; an inline one stands beyond every position';
 SELECT pg_catalog.pg_extension_config_dump('evstore._checkpoint', '');
-CREATE TRIGGER arrives BEFORE INSERT ON evstore._checkpoint
+CREATE TRIGGER arrives AFTER INSERT ON evstore._checkpoint
 	FOR EACH ROW EXECUTE FUNCTION evstore._projection_arrives();
 
 CREATE TABLE evstore._audit (

@@ -1,7 +1,7 @@
 -- Events that a projection was told not to insist on.
 
 CREATE TABLE evstore._skipped (
-	projection integer NOT NULL REFERENCES evstore._projection ON DELETE CASCADE,
+	projection integer NOT NULL,
 	"position" bigint NOT NULL,
 	event_table regclass NOT NULL,
 	stream     text COLLATE "C",
@@ -24,7 +24,7 @@ SELECT pg_catalog.pg_extension_config_dump('evstore._skipped', '');
 
 -- One row a stream, so that a batch need not look at every parked event.
 CREATE TABLE evstore._parked (
-	projection integer NOT NULL REFERENCES evstore._projection ON DELETE CASCADE,
+	projection integer NOT NULL,
 	event_table regclass NOT NULL,
 	stream     text COLLATE "C" NOT NULL,
 	version    bigint NOT NULL,

@@ -413,19 +413,29 @@ evs_projection_own(FunctionCallInfo fcinfo, const char *function)
 }
 
 /*
- * Keep batches, and readers if the tables are to go, out of the tables of a
- * query. A batch locks the stored table first and reads the projection's view
- * then, and who reads the read table locks that before the one behind it:
- * whoever took them the other way round would meet them halfway.
+ * Load a projection, with batches, and readers if the tables are to go, kept out
+ * of the tables of a query; NULL if it is gone. A batch locks the stored table
+ * first and reads the projection's view then, and who reads the read table locks
+ * that before the one behind it: whoever took them the other way round would meet
+ * them halfway. It may be another one by the time it is locked, as a replacement
+ * may have been put in place.
  */
-static void
-lock_tables(const EvsProjection *projection, bool keep_table)
+static EvsProjection *
+load_locked(int id, bool keep_table)
 {
 	LOCKMODE	mode = keep_table ? ShareRowExclusiveLock : AccessExclusiveLock;
+	EvsProjection *projection = evs_projection_load(id);
+	Oid			locked = InvalidOid;
 
-	if (projection->read_table != projection->state_table)
-		LockRelationOid(projection->read_table, mode);
-	LockRelationOid(projection->state_table, mode);
+	while (projection && projection->kind == EVS_QUERY && projection->read_table != locked)
+	{
+		locked = projection->read_table;
+		LockRelationOid(locked, mode);
+		projection = evs_projection_load(id);
+	}
+	if (projection && projection->kind == EVS_QUERY)
+		LockRelationOid(projection->state_table, mode);
+	return projection;
 }
 
 /* Drop a table or view of a query's, or keep it as one that nobody keeps. */
@@ -454,9 +464,7 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	/* Nobody begins to rebuild it meanwhile. */
 	evs_declare_lock_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
-	projection = evs_projection_load(id);
-	if (projection && projection->kind == EVS_QUERY)
-		lock_tables(projection, keep_table);
+	projection = load_locked(id, keep_table);
 	if (projection)
 	{
 		(void) evs_rebuild_discard(id);

@@ -428,8 +428,11 @@ evs_progress_passed(const EvsClaim *claim, EvsPosition to)
 
 	LWLockAcquire(evs_lock(), LW_EXCLUSIVE);
 	claimed = claimed_slot(claim);
-	/* A projection of several event tables follows what no other need follow. */
-	if (claimed && !OidIsValid(claimed->event_table))
+	/*
+	 * A projection of several event tables follows what no other need follow; and
+	 * one that is divided anew may follow another table than the batch looked at.
+	 */
+	if (claimed && (!OidIsValid(claimed->event_table) || claimed->division != claim->division))
 		claimed = NULL;
 	for (int i = 0; claimed && i < progress->used; i++)
 	{

@@ -481,14 +481,16 @@ evs_projection_insert_shards(int whole, int from)
 void
 evs_projection_delete(const EvsProjection *projection)
 {
+	static const char *const tables[] = {"_checkpoint", "_skipped", "_parked"};
+
 	if (projection->rebuilds == 0 || OidIsValid(evs_view_own(projection->id)))
 		evs_view_lock(projection, AccessExclusiveLock);
 	if (projection->shards > 1)
 		evs_shadow_drop(evs_view_schema(projection));
 	/* A batch that is being applied finds its checkpoint gone, and is rolled back. */
 	evs_checkpoint_lock_all(projection->id);
-	run_for("DELETE FROM evstore._checkpoint WHERE projection IN " EVS_SHARDS_OF,
-			projection->id, SPI_OK_DELETE);
+	for (int i = 0; i < lengthof(tables); i++)
+		run_for(psprintf("DELETE FROM evstore.%s WHERE projection IN " EVS_SHARDS_OF, tables[i]), projection->id, SPI_OK_DELETE);
 	run_for("DELETE FROM evstore._projection WHERE id = $1 OR shard_of = $1", projection->id, SPI_OK_DELETE);
 	evs_view_drop(projection);
 	evs_projection_note_change();
@@ -531,23 +533,10 @@ evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosi
 	return true;
 }
 
-/* Is there a query projection of this id, or an inline one? */
-static bool
-may_start(int id)
-{
-	bool		answer;
-
-	SPI_connect();
-	run_for("SELECT FROM evstore._projection WHERE id = $1 AND (kind = 'query' OR mode = 'inline')", id, SPI_OK_SELECT);
-	answer = SPI_processed > 0;
-	SPI_finish();
-	return answer;
-}
-
 PG_FUNCTION_INFO_V1(evs_projection_arrives);
 
 /*
- * evstore._projection_arrives(): BEFORE INSERT FOR EACH ROW on
+ * evstore._projection_arrives(): AFTER INSERT FOR EACH ROW on
  * evstore._projection and evstore._checkpoint.
  *
  * A row that nobody declared here comes from a restore. A query projection may
@@ -556,32 +545,34 @@ PG_FUNCTION_INFO_V1(evs_projection_arrives);
  * tells when the tables that another one writes are complete, so it waits
  * for somebody to resume it. An inline one needs no start: its trigger comes
  * with the event table.
+ *
+ * The two tables may be filled in any order, and at the same time. The lock makes
+ * one wait for the other, and so whoever is the second sees both rows.
  */
 Datum
 evs_projection_arrives(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
-	int			paused_column;
-	Datum		paused = BoolGetDatum(true);
-	bool		isnull = false;
+	Datum		id;
+	bool		isnull;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		!TRIGGER_FIRED_BY_INSERT(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("evstore._projection_arrives() must be fired before insert for each row")));
+				 errmsg("evstore._projection_arrives() must be fired after insert for each row")));
 	if (declaring || !evs_shmem_ready())
-		return PointerGetDatum(trigger->tg_trigtuple);
+		return PointerGetDatum(NULL);
 
 	evs_projection_note_change();
 	if (restored_in == InvalidSubTransactionId)
 		restored_in = GetCurrentSubTransactionId();
-	desc = RelationGetDescr(trigger->tg_relation);
-	paused_column = SPI_fnumber(desc, "paused");
-	if (paused_column <= 0 ||
-		may_start(DatumGetInt32(heap_getattr(trigger->tg_trigtuple, SPI_fnumber(desc, "projection"), desc, &isnull))))
-		return PointerGetDatum(trigger->tg_trigtuple);
-	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, desc, 1,
-													 &paused_column, &paused, &isnull));
+	LockRelationOid(get_relname_relid("_projection", RelationGetNamespace(trigger->tg_relation)), ShareLock);
+	id = heap_getattr(trigger->tg_trigtuple, 1, RelationGetDescr(trigger->tg_relation), &isnull);
+	SPI_connect();
+	run_for("UPDATE evstore._checkpoint c SET paused = true FROM evstore._projection p"
+			" WHERE p.id = $1 AND c.projection = p.id AND p.kind <> 'query' AND p.mode <> 'inline'",
+			DatumGetInt32(id), SPI_OK_UPDATE);
+	SPI_finish();
+	return PointerGetDatum(NULL);
 }

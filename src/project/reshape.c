@@ -245,6 +245,21 @@ dependents(const EvsReshape *plan, Oid class, Oid object, int sub)
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
 
+/* The foreign keys that refer to rows of the table, which could go with them; NULL if there is none. */
+static char *
+referrers(const EvsReshape *plan)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(plan->table)};
+
+	if (SPI_execute_with_args("SELECT pg_catalog.string_agg(pg_catalog.pg_describe_object("
+							  "'pg_catalog.pg_constraint'::pg_catalog.regclass, oid, 0), ', ')"
+							  " FROM pg_catalog.pg_constraint WHERE confrelid = $1",
+							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read what refers to a read table");
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+}
+
 /* Refuse to let go what something depends on, and what the owner will not be able to do. Call inside SPI. */
 void
 evs_reshape_check(const EvsReshape *plan, Oid owner)
@@ -267,6 +282,12 @@ evs_reshape_check(const EvsReshape *plan, Oid owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("cannot take the key from read table %s because other objects depend on it", full_name(plan)),
+				 errdetail("Dependent: %s.", others)));
+	others = plan->emptied ? referrers(plan) : NULL;
+	if (others)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot take all rows from read table %s because foreign keys refer to them", full_name(plan)),
 				 errdetail("Dependent: %s.", others)));
 	if (!EVS_OWNS_TABLE(plan->table, owner))
 		ereport(ERROR,

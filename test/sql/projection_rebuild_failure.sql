@@ -103,6 +103,7 @@ SELECT name, (SELECT count(*) FROM evstore.verify_projection(name)) AS differenc
 SELECT count(*) AS schemas FROM pg_namespace WHERE nspname LIKE 'evstore\_shadow\_%';
 
 SELECT evstore.drop_projection(name) FROM standing ORDER BY name;
+SELECT (SELECT count(*) FROM evstore._skipped) AS skipped, (SELECT count(*) FROM evstore._parked) AS parked;
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
 DROP SCHEMA regress_rebuild_failure CASCADE;

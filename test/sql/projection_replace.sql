@@ -123,6 +123,14 @@ SELECT evstore.replace_projection('fewer', query => $$
 SELECT replaced('fewer');
 SELECT region, channel, orders, note FROM fewer WHERE note = 'mine' ORDER BY region, channel;
 SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'fewer'::regclass;
+-- fewer keys, but not while rows of somebody else would go with those that are there
+ALTER TABLE fewer ADD COLUMN number integer GENERATED ALWAYS AS IDENTITY UNIQUE;
+CREATE TABLE remark (number integer REFERENCES fewer (number) ON DELETE CASCADE);
+SELECT evstore.replace_projection('fewer', query => $$
+	SELECT data->>'region' AS region, count(*) AS orders FROM events GROUP BY 1$$);
+\echo :SQLSTATE
+DROP TABLE remark;
+ALTER TABLE fewer DROP COLUMN number;
 SELECT evstore.replace_projection('fewer', query => $$
 	SELECT data->>'region' AS region, count(*) AS orders FROM events GROUP BY 1$$);
 SELECT replaced('fewer');

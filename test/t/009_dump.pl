@@ -81,6 +81,11 @@ my $of_events = qr/ (?:TABLE DATA|CONSTRAINT|INDEX|TRIGGER) public events/;
 append_to_file("$dump.first", join "\n", grep { $_ !~ $of_events } @contents);
 append_to_file("$dump.second", join "\n", grep { $_ =~ $of_events } @contents);
 
+# A parallel restore fills the tables of the extension in any order: in the reverse of that in the archive.
+my $of_extension = qr/ TABLE DATA evstore _/;
+my @reversed = reverse grep { $_ =~ $of_extension } @contents;
+append_to_file("$dump.reversed", join "\n", map { $_ =~ $of_extension ? shift @reversed : $_ } @contents);
+
 # Somebody asks for the projection, and so a worker has tried to apply a batch:
 # failed, or (as it should not) gone over it.
 sub wait_for_attempt
@@ -103,6 +108,7 @@ my @ways = (
 	[   data_only => [ @pg_restore, 'data_only', '--schema-only' ],
 		sub { process_pid($node, 'manager', 'data_only') },
 		[ @pg_restore, 'data_only', '--data-only', '--single-transaction' ] ],
+	[ reversed => [ @pg_restore, 'reversed', '-L', "$dump.reversed" ] ],
 	[   in_two_parts => [ @pg_restore, 'in_two_parts', '-L', "$dump.first" ],
 		\&wait_for_attempt,
 		[ @pg_restore, 'in_two_parts', '-L', "$dump.second" ] ]);
