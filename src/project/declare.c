@@ -296,7 +296,7 @@ declare_tables(FunctionCallInfo fcinfo, EvsProjection *projection)
 	projection->event_table = evs_table_argument(fcinfo, ARG_EVENT_TABLE);
 	(void) evs_table_open(projection->event_table, AccessShareLock, &rel);
 	evs_table_close(rel);
-	evs_projection_check_policies(projection->event_table, projection->owner);
+	evs_projection_check_reader(projection->event_table, projection->owner);
 	if (read_table)
 		add_read_table(projection, read_table);
 	if (!PG_ARGISNULL(ARG_READ_TABLES))
@@ -313,7 +313,7 @@ declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
 	evs_statement_check(projection->definition);
 	projection->event_tables = evs_statement_event_tables(projection->definition, projection->event_table);
 	foreach(cell, projection->event_tables)
-		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
+		evs_projection_check_reader(lfirst_oid(cell), projection->owner);
 	evs_projection_insert(projection, NULL);
 }
 

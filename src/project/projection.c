@@ -383,6 +383,23 @@ evs_projection_check_policies(Oid event_table, Oid owner)
 }
 
 /*
+ * Refuse an owner who may not read the events of a table that is named, and not
+ * read in sight of the server: it is kept from being dropped for the projection.
+ * A handler gets events whole, and a statement reads the batch view, which shows
+ * them whole; so it is the table that must be granted, and not some columns.
+ */
+void
+evs_projection_check_reader(Oid event_table, Oid owner)
+{
+	if (pg_class_aclcheck(event_table, owner, ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for event table \"%s\"", get_rel_name(event_table)),
+				 errdetail("The owner of a projection needs the SELECT privilege on it.")));
+	evs_projection_check_policies(event_table, owner);
+}
+
+/*
  * Add a projection; "select" is what its view shows, NULL if it has none: a
  * statement, or a rebuild by the same definition. Call inside SPI.
  */

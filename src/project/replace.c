@@ -124,7 +124,7 @@ replace_others(FunctionCallInfo fcinfo, const EvsProjection *original, EvsProjec
 	replacement->event_tables = select ? list_make1_oid(replacement->event_table) :
 		evs_statement_event_tables(replacement->definition, replacement->event_table);
 	foreach(cell, replacement->event_tables)
-		evs_projection_check_policies(lfirst_oid(cell), replacement->owner);
+		evs_projection_check_reader(lfirst_oid(cell), replacement->owner);
 	(void) evs_shadow_create(replacement, evs_projection_shadow(replacement->id));
 	replacement->read_table = replacement->state_table = InvalidOid;
 	evs_projection_insert(replacement, select && original->shards > 1 ? evs_shard_divide(select, EVS_HANDLER) : select);

@@ -176,6 +176,28 @@ SELECT evstore.create_projection('regress_secret', statement =>
 	$$INSERT INTO copied SELECT stream FROM new_secret$$);
 \set VERBOSITY default
 \echo :SQLSTATE
+-- nor what he only names: it is the table that he must be able to read, as a
+-- statement and a handler get whole events. A query may name its columns.
+SET ROLE regress_owner;
+SELECT evstore.create_event_table('named');
+GRANT SELECT (position, stream) ON named TO regress_projector;
+CREATE VIEW shown AS SELECT stream FROM named;
+GRANT SELECT ON shown TO regress_projector;
+SET ROLE regress_projector;
+SELECT evstore.create_projection('regress_named', statement => 'INSERT INTO copied VALUES (NULL)', event_table => 'named');
+\echo :SQLSTATE
+CREATE FUNCTION handle(event evstore.event) RETURNS void LANGUAGE sql AS 'INSERT INTO copied VALUES (NULL)';
+SELECT evstore.create_projection('regress_named', handler => 'handle', event_table => 'named');
+\echo :SQLSTATE
+SELECT evstore.create_projection('regress_named', statement => 'INSERT INTO copied SELECT stream FROM shown', event_table => 'events');
+\echo :SQLSTATE
+SELECT evstore.create_projection('regress_named', statement => 'INSERT INTO copied SELECT stream FROM new_events',
+	read_table => 'copied', event_table => 'events');
+SELECT evstore.replace_projection('regress_named', statement => 'INSERT INTO copied SELECT stream FROM shown');
+\echo :SQLSTATE
+SELECT evstore.drop_projection('regress_named');
+SELECT evstore.create_projection('regress_named', query => 'SELECT stream, count(*) AS events FROM named GROUP BY stream');
+SELECT evstore.drop_projection('regress_named');
 -- nor where he may not
 SELECT evstore.create_projection('regress_elsewhere', read_table => 'regress_privileges.elsewhere', query =>
 	$$SELECT stream, count(*) AS events FROM events GROUP BY stream$$);
