@@ -15,6 +15,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/comment.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -60,11 +61,18 @@ execute(const char *sql)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
-/* Say in the catalog what a table or view is for. */
-static void
-comment(const char *kind, const char *name, const char *text)
+/* What the tables and views of a query are for, as their comments say. */
+static char *
+purpose_of(const EvsProjection *projection)
 {
-	execute(psprintf("COMMENT ON %s %s IS %s", kind, name, text ? quote_literal_cstr(text) : "NULL"));
+	return psprintf("kept by evstore projection \"%s\"", projection->name);
+}
+
+/* Say so in the catalog. */
+static void
+comment(const char *kind, const char *name, const char *purpose)
+{
+	execute(psprintf("COMMENT ON %s %s IS %s", kind, name, quote_literal_cstr(purpose)));
 }
 
 /* Create the table that a query is stored in, empty, with its key. */
@@ -99,7 +107,7 @@ create_read_table(const EvsCompiledQuery *query, RangeVar *name, EvsProjection *
 {
 	Oid			schema = RangeVarGetCreationNamespace(name);
 	char	   *table = query->state ? psprintf("%s_state", name->relname) : name->relname;
-	char	   *purpose = psprintf("kept by evstore projection \"%s\"", projection->name);
+	char	   *purpose = purpose_of(projection);
 	EvsOwnerFrame frame;
 
 	if (isAnyTempNamespace(schema))
@@ -428,19 +436,49 @@ lock_tables(const EvsProjection *projection, bool keep_table)
 	LockRelationOid(projection->state_table, mode);
 }
 
+/*
+ * Does the caller own the tables of a query, or is one of them left to another
+ * role that it was given to? That must not keep a projection from being dropped.
+ */
+static bool
+owns_tables(const EvsProjection *projection)
+{
+	Oid			tables[] = {projection->read_table, projection->state_table};
+
+	for (int i = 0; i < lengthof(tables); i++)
+	{
+		char	   *name = get_rel_name(tables[i]);
+
+		if (name == NULL || EVS_OWNS_TABLE(tables[i], GetUserId()))
+			continue;
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("the read table of projection \"%s\" is not dropped", projection->name),
+				 errdetail("\"%s\" belongs to another role.", name)));
+		return false;
+	}
+	return true;
+}
+
 /* Drop a table or view of a query's, or keep it as one that nobody keeps. */
 static void
-release(const char *kind, Oid relid, bool keep_table)
+release(const EvsProjection *projection, Oid relid, const char *kind, bool keep_table)
 {
-	char	   *name;
+	char	   *name = get_rel_name(relid);
+	char	   *said;
 
-	if (get_rel_name(relid) == NULL)
+	if (name == NULL)
 		return;
-	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-	if (keep_table)
-		comment(kind, name, NULL);
-	else
-		execute(psprintf("DROP %s %s", kind, name));
+	if (!keep_table)
+	{
+		execute(psprintf("DROP %s %s", kind,
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name)));
+		return;
+	}
+	/* The comment is ours, whosever the table is by now. */
+	said = GetComment(relid, RelationRelationId, 0);
+	if (said && strcmp(said, purpose_of(projection)) == 0)
+		CreateComments(relid, RelationRelationId, 0, NULL);
 }
 
 /* evstore.drop_projection(name, keep_table) */
@@ -456,7 +494,10 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	SPI_connect();
 	projection = evs_projection_load(id);
 	if (projection && projection->kind == EVS_QUERY)
+	{
+		keep_table = keep_table || !owns_tables(projection);
 		lock_tables(projection, keep_table);
+	}
 	if (projection)
 	{
 		(void) evs_rebuild_discard(id);
@@ -465,13 +506,11 @@ evs_drop_projection(PG_FUNCTION_ARGS)
 	if (projection && projection->kind == EVS_QUERY)
 	{
 		if (projection->read_table != projection->state_table)
-			release("VIEW", projection->read_table, keep_table);
-		release("TABLE", projection->state_table, keep_table);
+			release(projection, projection->read_table, "VIEW", keep_table);
+		release(projection, projection->state_table, "TABLE", keep_table);
 	}
 	if (projection && projection->is_inline)
-	{
 		evs_mode_tidy(projection->event_table);
-	}
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -241,6 +241,29 @@ SET ROLE regress_projector;
 SELECT evstore.drop_projection('regress_orders');
 SELECT to_regclass('regress_read_tables.regress_orders') AS read_table;
 
+-- The owner of a projection can be rid of it, also when its table was given away: that is left to its owner then.
+RESET ROLE;
+GRANT CREATE ON SCHEMA regress_read_tables TO regress_owner;
+SET ROLE regress_projector;
+SELECT evstore.create_projection('regress_given', query => 'SELECT stream, count(*) AS n FROM events GROUP BY stream');
+SELECT evstore.create_projection('regress_kept', query => 'SELECT stream, count(*) AS n FROM events GROUP BY stream');
+SELECT evstore.create_projection('regress_view', query => 'SELECT stream, count(*) * 2 AS n FROM events GROUP BY stream');
+SELECT evstore.create_projection('regress_state', query => 'SELECT stream, count(*) * 2 AS n FROM events GROUP BY stream');
+COMMENT ON TABLE regress_kept IS 'mine';
+RESET ROLE;
+ALTER TABLE regress_given OWNER TO regress_owner;
+ALTER TABLE regress_kept OWNER TO regress_owner;
+ALTER VIEW regress_view OWNER TO regress_owner;
+ALTER TABLE regress_state_state OWNER TO regress_owner;
+SET ROLE regress_projector;
+SELECT evstore.drop_projection('regress_given');
+SELECT evstore.drop_projection('regress_kept', keep_table => true);
+SELECT evstore.drop_projection('regress_view');
+SELECT evstore.drop_projection('regress_state', keep_table => true);
+SELECT relname, relowner::regrole, obj_description(oid, 'pg_class') FROM pg_class
+WHERE relnamespace = 'regress_read_tables'::regnamespace AND relkind IN ('r', 'v') AND relname LIKE 'regress\_%' ORDER BY relname;
+SELECT count(*) FROM evstore.projections WHERE name LIKE 'regress\_%';
+
 -- A hostile schema before pg_catalog: its functions and operators never run
 -- on behalf of evstore.
 RESET ROLE;
