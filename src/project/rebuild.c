@@ -145,9 +145,9 @@ evs_rebuild_lock_tables(const EvsProjection *rebuild)
 }
 
 /*
- * Give up the rebuild of a projection; false if there is none. A batch of it
- * locks its tables before the rows of its projection, and so does this. Call
- * inside SPI.
+ * Give up the rebuild of a projection; false if there is none, or if it was put
+ * in place, or given up, while we waited for its locks. A batch of it locks its
+ * tables before the rows of its projection, and so does this. Call inside SPI.
  */
 bool
 evs_rebuild_discard(int original)
@@ -158,6 +158,8 @@ evs_rebuild_discard(int original)
 	if (rebuild == NULL)
 		return false;
 	evs_rebuild_lock_tables(rebuild);
+	if (evs_rebuild_find(original) != id)
+		return false;
 	evs_projection_delete(rebuild);
 	evs_shadow_drop(evs_projection_shadow(id));
 	return true;
