@@ -293,8 +293,9 @@ enter_shadow(EvsProjection *projection)
 {
 	char	   *schema = evs_projection_shadow(projection->id);
 
-	projection->shadow = get_namespace_oid(schema, true);
-	projection->settings = evs_owner_settings_with_schema(projection->settings, schema);
+	projection->shadow = evs_shadow_find(schema);
+	if (OidIsValid(projection->shadow))
+		projection->settings = evs_owner_settings_with_schema(projection->settings, schema);
 }
 
 /* Load a projection, NULL if there is none of this id; call inside SPI. */
@@ -346,7 +347,8 @@ evs_projection_load(int id)
 	projection->division = DatumGetInt32(column(23, &isnull));
 	projection->hashes = DatumGetInt64(column(24, &isnull));
 	projection->stored_settings = projection->settings;
-	if (projection->shards > 1 && projection->kind == EVS_STATEMENT)
+	if (projection->shards > 1 && projection->kind == EVS_STATEMENT &&
+		OidIsValid(evs_shadow_find(evs_view_schema(projection))))
 		projection->settings = evs_owner_settings_with_schema(projection->settings, evs_view_schema(projection));
 	if (projection->rebuilds != 0 && projection->kind != EVS_QUERY)
 		enter_shadow(projection);

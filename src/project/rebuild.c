@@ -77,6 +77,8 @@ evs_rebuild_original(FunctionCallInfo fcinfo, const char *function)
 int
 evs_rebuild_prepare(const EvsProjection *original)
 {
+	int			id;
+
 	if (evs_rebuild_find(original->id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -93,7 +95,11 @@ evs_rebuild_prepare(const EvsProjection *original)
 	if (OidIsValid(original->state_table))
 		LockRelationOid(original->state_table, AccessShareLock);
 	evs_apply_check(original);
-	return ask("SELECT pg_catalog.nextval('evstore._projection_id')::integer");
+	/* What is called as our schema would be called is somebody else's: there are more numbers. */
+	do
+		id = ask("SELECT pg_catalog.nextval('evstore._projection_id')::integer");
+	while (OidIsValid(get_namespace_oid(evs_projection_shadow(id), true)));
+	return id;
 }
 
 /*

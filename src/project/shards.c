@@ -332,7 +332,8 @@ try_statement(const EvsProjection *whole)
 
 	PG_TRY();
 	{
-		evs_owner_begin(&frame, whole->owner, whole->settings);
+		evs_owner_begin(&frame, whole->owner,
+						evs_owner_settings_with_schema(whole->stored_settings, evs_view_schema(whole)));
 		evs_statement_check(whole->definition);
 		evs_owner_end(&frame);
 	}
