@@ -421,9 +421,22 @@ evs_projection_own(FunctionCallInfo fcinfo, const char *function)
 }
 
 /*
- * Keep batches, and readers if the tables are to go, out of the tables of a
- * query. A batch locks the stored table first and reads the projection's view
- * then, and who reads the read table locks that before the one behind it:
+ * Keep workers from a projection and its rebuild: whatever a batch, or putting
+ * the rebuild in place, has locked, and in which order, need not be known then.
+ */
+static void
+lock_modes(int id)
+{
+	List	   *ids = evs_shards_list(id);
+	int			rebuild = evs_rebuild_find(id);
+
+	(void) evs_shards_lock_modes(rebuild == 0 ? ids : lappend_int(ids, rebuild), true);
+}
+
+/*
+ * Keep those who append out of the tables of a query, and readers if the tables
+ * are to go. Who appends locks the stored table first and reads the projection's
+ * view then, and who reads the read table locks that before the one behind it:
  * whoever took them the other way round would meet them halfway.
  */
 static void
@@ -481,36 +494,44 @@ release(const EvsProjection *projection, Oid relid, const char *kind, bool keep_
 		CreateComments(relid, RelationRelationId, 0, NULL);
 }
 
-/* evstore.drop_projection(name, keep_table) */
-Datum
-evs_drop_projection(PG_FUNCTION_ARGS)
+/* Drop a projection that is kept from workers. Call inside SPI. */
+static void
+drop(const EvsProjection *projection, bool keep_table)
 {
-	int			id = evs_projection_own(fcinfo, "evstore.drop_projection()");
-	bool		keep_table = PG_GETARG_BOOL(1);
-	EvsProjection *projection;
-
-	/* Nobody begins to rebuild it meanwhile. */
-	evs_declare_lock_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	SPI_connect();
-	projection = evs_projection_load(id);
-	if (projection && projection->kind == EVS_QUERY)
+	/* Who appends to an inline one has it applied, or finds it gone. */
+	if (projection->is_inline)
+		LockRelationOid(projection->event_table, ShareRowExclusiveLock);
+	if (projection->kind == EVS_QUERY)
 	{
 		keep_table = keep_table || !owns_tables(projection);
 		lock_tables(projection, keep_table);
 	}
-	if (projection)
-	{
-		(void) evs_rebuild_discard(id);
-		evs_projection_delete(projection);
-	}
-	if (projection && projection->kind == EVS_QUERY)
+	(void) evs_rebuild_discard(projection->id, true);
+	evs_projection_delete(projection);
+	if (projection->kind == EVS_QUERY)
 	{
 		if (projection->read_table != projection->state_table)
 			release(projection, projection->read_table, "VIEW", keep_table);
 		release(projection, projection->state_table, "TABLE", keep_table);
 	}
-	if (projection && projection->is_inline)
+	if (projection->is_inline)
 		evs_mode_tidy(projection->event_table);
+}
+
+/* evstore.drop_projection(name, keep_table) */
+Datum
+evs_drop_projection(PG_FUNCTION_ARGS)
+{
+	int			id = evs_projection_own(fcinfo, "evstore.drop_projection()");
+	EvsProjection *projection;
+
+	/* Nobody begins to rebuild it meanwhile. */
+	evs_declare_lock_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	SPI_connect();
+	lock_modes(id);
+	projection = evs_projection_load(id);
+	if (projection)
+		drop(projection, PG_GETARG_BOOL(1));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "project/bounds.h"
+#include "project/checkpoint.h"
 #include "project/declare.h"
 #include "project/rebuild.h"
 #include "project/shadow.h"
@@ -153,10 +154,12 @@ evs_rebuild_lock_tables(const EvsProjection *rebuild)
 /*
  * Give up the rebuild of a projection; false if there is none, or if it was put
  * in place, or given up, while we waited for its locks. A batch of it locks its
- * tables before the rows of its projection, and so does this. Call inside SPI.
+ * tables before its checkpoint, and so does this; the projection's checkpoint, if
+ * it is to go as well, comes before the rebuild's, as for whoever pauses or
+ * resumes both. Call inside SPI.
  */
 bool
-evs_rebuild_discard(int original)
+evs_rebuild_discard(int original, bool with_original)
 {
 	int			id = evs_rebuild_find(original);
 	EvsProjection *rebuild = id == 0 ? NULL : evs_projection_load(id);
@@ -166,6 +169,8 @@ evs_rebuild_discard(int original)
 	evs_rebuild_lock_tables(rebuild);
 	if (evs_rebuild_find(original) != id)
 		return false;
+	if (with_original)
+		evs_checkpoint_lock_all(original);
 	evs_projection_delete(rebuild);
 	evs_shadow_drop(evs_projection_shadow(id));
 	return true;
@@ -216,7 +221,7 @@ evs_cancel_rebuild(PG_FUNCTION_ARGS)
 	bool		found;
 
 	SPI_connect();
-	found = evs_rebuild_discard(id);
+	found = evs_rebuild_discard(id, false);
 	SPI_finish();
 	PG_RETURN_BOOL(found);
 }
