@@ -196,6 +196,7 @@ evs_rebuild_projection(PG_FUNCTION_ARGS)
 	rebuild.settings = original->stored_settings;
 	if (rebuild.kind == EVS_QUERY)
 	{
+		evs_view_lock(original, AccessShareLock);
 		evs_view_require(original);
 		rebuild.batch_size = EVS_REBUILD_BATCH_SIZE;
 		rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, evs_view_initial(original));

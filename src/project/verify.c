@@ -50,16 +50,24 @@ is_seen(const EvsProjection *projection)
 	return SPI_processed > 0;
 }
 
-/* What is compared of a projection; from here on it keeps its columns, and its view. */
+/*
+ * What is compared of a projection; from here on it keeps its columns, and its
+ * view. They are locked in the order in which a batch locks them: a handler's
+ * comes to the tables by the view, a query's to the view by the table.
+ */
 static List *
 lock_tables(const EvsProjection *projection)
 {
-	List	   *tables = projection->kind == EVS_QUERY ? list_make1_oid(projection->state_table) : projection->read_tables;
+	bool		is_query = projection->kind == EVS_QUERY;
+	List	   *tables = is_query ? list_make1_oid(projection->state_table) : projection->read_tables;
 	ListCell   *cell;
 
+	if (!is_query)
+		evs_view_lock(projection, AccessShareLock);
 	foreach(cell, tables)
 		LockRelationOid(lfirst_oid(cell), AccessShareLock);
-	evs_view_lock(projection, AccessShareLock);
+	if (is_query)
+		evs_view_lock(projection, AccessShareLock);
 	return tables;
 }
 
