@@ -34,16 +34,17 @@ report_query(const EvsProjection *projection, Oid read_table, const char *expect
 							  list_length(projection->read_tables) > 1);
 }
 
-/* Does the active snapshot see this definition? */
+/* Does the active snapshot see this definition, divided into shards like this? */
 static bool
 is_seen(const EvsProjection *projection)
 {
-	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(projection->id), CStringGetTextDatum(projection->definition)};
+	Oid			types[] = {INT4OID, TEXTOID, INT4OID};
+	Datum		values[] = {Int32GetDatum(projection->id), CStringGetTextDatum(projection->definition),
+	Int32GetDatum(projection->division)};
 	EvsOwnerFrame frame;
 
 	evs_owner_begin_extension(&frame);
-	if (SPI_execute_with_args("SELECT FROM evstore._projection WHERE id = $1 AND definition = $2",
+	if (SPI_execute_with_args("SELECT FROM evstore._projection WHERE id = $1 AND definition = $2 AND division = $3",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read evstore._projection");
 	evs_owner_end(&frame);
@@ -118,7 +119,7 @@ evs_verify(EvsProjection *projection, double sample, Tuplestorestate *rows)
 		if (IsolationUsesXactSnapshot())
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("projection \"%s\" was replaced after the snapshot of this transaction", projection->name),
+					 errmsg("projection \"%s\" was changed after the snapshot of this transaction", projection->name),
 					 errhint("Verify it in a new transaction.")));
 	}
 }
