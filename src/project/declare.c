@@ -33,6 +33,7 @@
 #include "project/query.h"
 #include "project/rebuild.h"
 #include "project/shards.h"
+#include "project/source.h"
 #include "project/statement.h"
 #include "project/steer.h"
 #include "store/table.h"
@@ -302,6 +303,7 @@ declare_tables(FunctionCallInfo fcinfo, EvsProjection *projection)
 
 	projection->settings = evs_owner_capture_settings(true);
 	projection->event_table = evs_table_argument(fcinfo, ARG_EVENT_TABLE);
+	evs_source_lock(projection->event_table, false);
 	(void) evs_table_open(projection->event_table, AccessShareLock, &rel);
 	evs_table_close(rel);
 	evs_projection_check_reader(projection->event_table, projection->owner);

@@ -20,6 +20,7 @@
 #include "project/reshape.h"
 #include "project/shadow.h"
 #include "project/shard.h"
+#include "project/source.h"
 #include "project/statement.h"
 #include "utils/builtins.h"
 
@@ -110,6 +111,8 @@ replace_others(FunctionCallInfo fcinfo, const EvsProjection *original, EvsProjec
 	char	   *select = NULL;
 	ListCell   *cell;
 
+	foreach(cell, original->event_tables)
+		evs_source_lock(lfirst_oid(cell), false);
 	replacement->settings = evs_owner_capture_settings(true);
 	if (!PG_ARGISNULL(ARG_READ_TABLES))
 	{
