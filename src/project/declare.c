@@ -15,6 +15,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/comment.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -33,8 +34,10 @@
 #include "project/readview.h"
 #include "project/rebuild.h"
 #include "project/shards.h"
+#include "project/source.h"
 #include "project/statement.h"
 #include "project/steer.h"
+#include "project/writers.h"
 #include "store/table.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -61,11 +64,18 @@ execute(const char *sql)
 		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
 }
 
-/* Say in the catalog what a table or view is for. */
-static void
-comment(const char *kind, const char *name, const char *text)
+/* What the tables and views of a query are for, as their comments say. */
+static char *
+purpose_of(const EvsProjection *projection)
 {
-	execute(psprintf("COMMENT ON %s %s IS %s", kind, name, text ? quote_literal_cstr(text) : "NULL"));
+	return psprintf("kept by evstore projection \"%s\"", projection->name);
+}
+
+/* Say so in the catalog. */
+static void
+comment(const char *kind, const char *name, const char *purpose)
+{
+	execute(psprintf("COMMENT ON %s %s IS %s", kind, name, quote_literal_cstr(purpose)));
 }
 
 /* Create the table that a query is stored in, empty, with its key. */
@@ -99,7 +109,7 @@ create_read_table(const EvsCompiledQuery *query, RangeVar *name, EvsProjection *
 {
 	Oid			schema = RangeVarGetCreationNamespace(name);
 	char	   *table = query->state ? psprintf("%s_state", name->relname) : name->relname;
-	char	   *purpose = psprintf("kept by evstore projection \"%s\"", projection->name);
+	char	   *purpose = purpose_of(projection);
 	EvsOwnerFrame frame;
 
 	if (isAnyTempNamespace(schema))
@@ -294,9 +304,10 @@ declare_tables(FunctionCallInfo fcinfo, EvsProjection *projection)
 
 	projection->settings = evs_owner_capture_settings(true);
 	projection->event_table = evs_table_argument(fcinfo, ARG_EVENT_TABLE);
+	evs_source_lock(projection->event_table, false);
 	(void) evs_table_open(projection->event_table, AccessShareLock, &rel);
 	evs_table_close(rel);
-	evs_projection_check_policies(projection->event_table, projection->owner);
+	evs_projection_check_reader(projection->event_table, projection->owner);
 	if (read_table)
 		add_read_table(projection, read_table);
 	if (!PG_ARGISNULL(ARG_READ_TABLES))
@@ -313,7 +324,7 @@ declare_statement(FunctionCallInfo fcinfo, EvsProjection *projection)
 	evs_statement_check(projection->definition);
 	projection->event_tables = evs_statement_event_tables(projection->definition, projection->event_table);
 	foreach(cell, projection->event_tables)
-		evs_projection_check_policies(lfirst_oid(cell), projection->owner);
+		evs_projection_check_reader(lfirst_oid(cell), projection->owner);
 	evs_projection_insert(projection, NULL);
 }
 
@@ -413,44 +424,101 @@ evs_projection_own(FunctionCallInfo fcinfo, const char *function)
 }
 
 /*
- * Load a projection, with batches, and readers if the tables are to go, kept out
- * of the tables of a query; NULL if it is gone. A batch locks the stored table
- * first and reads the projection's view then, and who reads the read table locks
- * that before the one behind it: whoever took them the other way round would meet
- * them halfway. It may be another one by the time it is locked, as a replacement
- * may have been put in place.
+ * Keep workers from a projection and its rebuild: whatever a batch, or putting
+ * the rebuild in place, has locked, and in which order, need not be known then.
  */
-static EvsProjection *
-load_locked(int id, bool keep_table)
+static void
+lock_modes(int id)
+{
+	List	   *ids = evs_shards_list(id);
+	int			rebuild = evs_rebuild_find(id);
+
+	(void) evs_shards_lock_modes(rebuild == 0 ? ids : lappend_int(ids, rebuild), true);
+}
+
+/*
+ * Keep those who append out of the tables of a query, and readers if the tables
+ * are to go. Who appends locks the stored table first and reads the projection's
+ * view then, and who reads the read table locks that before the one behind it:
+ * whoever took them the other way round would meet them halfway.
+ */
+static void
+lock_tables(const EvsProjection *projection, bool keep_table)
 {
 	LOCKMODE	mode = keep_table ? ShareRowExclusiveLock : AccessExclusiveLock;
-	EvsProjection *projection = evs_projection_load(id);
-	Oid			locked = InvalidOid;
 
-	while (projection && projection->kind == EVS_QUERY && projection->read_table != locked)
+	if (projection->read_table != projection->state_table)
+		LockRelationOid(projection->read_table, mode);
+	LockRelationOid(projection->state_table, mode);
+}
+
+/*
+ * Does the caller own the tables of a query, or is one of them left to another
+ * role that it was given to? That must not keep a projection from being dropped.
+ */
+static bool
+owns_tables(const EvsProjection *projection)
+{
+	Oid			tables[] = {projection->read_table, projection->state_table};
+
+	for (int i = 0; i < lengthof(tables); i++)
 	{
-		locked = projection->read_table;
-		LockRelationOid(locked, mode);
-		projection = evs_projection_load(id);
+		char	   *name = get_rel_name(tables[i]);
+
+		if (name == NULL || EVS_OWNS_TABLE(tables[i], GetUserId()))
+			continue;
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("the read table of projection \"%s\" is not dropped", projection->name),
+				 errdetail("\"%s\" belongs to another role.", name)));
+		return false;
 	}
-	if (projection && projection->kind == EVS_QUERY)
-		LockRelationOid(projection->state_table, mode);
-	return projection;
+	return true;
 }
 
 /* Drop a table or view of a query's, or keep it as one that nobody keeps. */
 static void
-release(const char *kind, Oid relid, bool keep_table)
+release(const EvsProjection *projection, Oid relid, const char *kind, bool keep_table)
 {
-	char	   *name;
+	char	   *name = get_rel_name(relid);
+	char	   *said;
 
-	if (get_rel_name(relid) == NULL)
+	if (name == NULL)
 		return;
-	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-	if (keep_table)
-		comment(kind, name, NULL);
-	else
-		execute(psprintf("DROP %s %s", kind, name));
+	if (!keep_table)
+	{
+		execute(psprintf("DROP %s %s", kind,
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name)));
+		return;
+	}
+	/* The comment is ours, whosever the table is by now. */
+	said = GetComment(relid, RelationRelationId, 0);
+	if (said && strcmp(said, purpose_of(projection)) == 0)
+		CreateComments(relid, RelationRelationId, 0, NULL);
+}
+
+/* Drop a projection that is kept from workers. Call inside SPI. */
+static void
+drop(const EvsProjection *projection, bool keep_table)
+{
+	/* Who appends to an inline one has it applied, or finds it gone. */
+	if (projection->is_inline)
+		evs_writers_keep_out(projection->event_tables);
+	if (projection->kind == EVS_QUERY)
+	{
+		keep_table = keep_table || !owns_tables(projection);
+		lock_tables(projection, keep_table);
+	}
+	(void) evs_rebuild_discard(projection->id, true);
+	evs_projection_delete(projection);
+	if (projection->kind == EVS_QUERY)
+	{
+		if (projection->read_table != projection->state_table)
+			release(projection, projection->read_table, "VIEW", keep_table);
+		release(projection, projection->state_table, "TABLE", keep_table);
+	}
+	if (projection->is_inline)
+		evs_mode_tidy(projection->event_tables);
 }
 
 /* evstore.drop_projection(name, keep_table) */
@@ -458,26 +526,15 @@ Datum
 evs_drop_projection(PG_FUNCTION_ARGS)
 {
 	int			id = evs_projection_own(fcinfo, "evstore.drop_projection()");
-	bool		keep_table = PG_GETARG_BOOL(1);
 	EvsProjection *projection;
 
 	/* Nobody begins to rebuild it meanwhile. */
 	evs_declare_lock_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	SPI_connect();
-	projection = load_locked(id, keep_table);
+	lock_modes(id);
+	projection = evs_projection_load(id);
 	if (projection)
-	{
-		(void) evs_rebuild_discard(id);
-		evs_projection_delete(projection);
-	}
-	if (projection && projection->kind == EVS_QUERY)
-	{
-		if (projection->read_table != projection->state_table)
-			release("VIEW", projection->read_table, keep_table);
-		release("TABLE", projection->state_table, keep_table);
-	}
-	if (projection && projection->is_inline)
-		evs_mode_tidy(projection->event_tables);
+		drop(projection, PG_GETARG_BOOL(1));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -183,10 +183,16 @@ evs_explain_projection(PG_FUNCTION_ARGS)
 		/* An inline one has no checkpoint: any few positions will do. */
 		if (!evs_checkpoint_read(id, &reach))
 			reach.checkpoint = 0;
+		/* As a batch does, whose statement is planned. */
 		if (OidIsValid(explanation.projection->state_table))
-			LockRelationOid(explanation.projection->state_table, AccessShareLock);
+			LockRelationOid(explanation.projection->state_table,
+							explanation.projection->kind == EVS_QUERY ? RowExclusiveLock : AccessShareLock);
+		evs_view_lock(explanation.projection, AccessShareLock);
 		evs_apply_check(explanation.projection);
+		/* What the view was before it was locked is gone. */
+		PushActiveSnapshot(GetTransactionSnapshot());
 		explain(&explanation, reach.checkpoint);
+		PopActiveSnapshot();
 	}
 	SPI_finish();
 

@@ -169,7 +169,8 @@ laid_out(const EvsProjection *projection, TupleDesc desc, const char *expected)
 		else if (has_column(projection, attribute))
 			appendStringInfo(&out, "e.%s", quote_identifier(NameStr(attribute->attname)));
 		else
-			appendStringInfo(&out, "NULL::%s", format_type_be_qualified(attribute->atttypid));
+			appendStringInfo(&out, "NULL::%s AS %s", format_type_be_qualified(attribute->atttypid),
+							 quote_identifier(NameStr(attribute->attname)));
 	}
 	appendStringInfo(&out, " FROM %s e", expected);
 	return out.data;

@@ -303,8 +303,9 @@ enter_shadow(EvsProjection *projection)
 {
 	char	   *schema = evs_projection_shadow(projection->id);
 
-	projection->shadow = get_namespace_oid(schema, true);
-	projection->settings = evs_owner_settings_with_schema(projection->settings, schema);
+	projection->shadow = evs_shadow_find(schema);
+	if (OidIsValid(projection->shadow))
+		projection->settings = evs_owner_settings_with_schema(projection->settings, schema);
 }
 
 /* Load a projection, NULL if there is none of this id; call inside SPI. */
@@ -356,7 +357,8 @@ evs_projection_load(int id)
 	projection->division = DatumGetInt32(column(23, &isnull));
 	projection->hashes = DatumGetInt64(column(24, &isnull));
 	projection->stored_settings = projection->settings;
-	if (projection->shards > 1 && projection->kind == EVS_STATEMENT)
+	if (projection->shards > 1 && projection->kind == EVS_STATEMENT &&
+		OidIsValid(evs_shadow_find(evs_view_schema(projection))))
 		projection->settings = evs_owner_settings_with_schema(projection->settings, evs_view_schema(projection));
 	if (projection->rebuilds != 0 && projection->kind != EVS_QUERY)
 		enter_shadow(projection);
@@ -390,6 +392,23 @@ evs_projection_check_policies(Oid event_table, Oid owner)
 						get_rel_name(event_table), GetUserNameFromId(owner, false)),
 				 errdetail("A projection applies every event once, or misses it for ever."),
 				 errhint("Have the table's owner, or a role with BYPASSRLS, own the projection.")));
+}
+
+/*
+ * Refuse an owner who may not read the events of a table that is named, and not
+ * read in sight of the server: it is kept from being dropped for the projection.
+ * A handler gets events whole, and a statement reads the batch view, which shows
+ * them whole; so it is the table that must be granted, and not some columns.
+ */
+void
+evs_projection_check_reader(Oid event_table, Oid owner)
+{
+	if (pg_class_aclcheck(event_table, owner, ACL_SELECT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for event table \"%s\"", get_rel_name(event_table)),
+				 errdetail("The owner of a projection needs the SELECT privilege on it.")));
+	evs_projection_check_policies(event_table, owner);
 }
 
 /*

@@ -84,5 +84,6 @@ extern int	evs_projection_own(FunctionCallInfo fcinfo, const char *function);
 extern bool evs_projection_set_mode(const EvsProjection *projection, bool is_inline, EvsPosition from, EvsPosition to);
 extern List *evs_projection_list_inline(Oid event_table);
 extern void evs_projection_check_policies(Oid event_table, Oid owner);
+extern void evs_projection_check_reader(Oid event_table, Oid owner);
 
 #endif							/* EVSTORE_PROJECTION_H */

@@ -26,6 +26,7 @@
 #include "project/collect.h"
 #include "project/check.h"
 #include "project/query.h"
+#include "project/source.h"
 #include "project/union.h"
 #include "store/table.h"
 #include "utils/builtins.h"
@@ -270,9 +271,12 @@ evs_query_compile(const char *sql)
 {
 	RawStmt    *written = parse_select(sql);
 	SelectStmt *select = (SelectStmt *) written->stmt;
-	Query	   *query = analyze(copyObject(written), sql);
-	Index		event_index = evs_check_query(query, select);
+	Query	   *query;
+	Index		event_index;
 
+	(void) evs_source_lock_named(written->stmt, NULL);
+	query = analyze(copyObject(written), sql);
+	event_index = evs_check_query(query, select);
 	if (is_storable(query, select))
 		return compile(select, sql, query, event_index);
 	return compile_state(evs_state_split(query));

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "project/apply.h"
 #include "project/bounds.h"
+#include "project/checkpoint.h"
 #include "project/declare.h"
 #include "project/rebuild.h"
 #include "project/shadow.h"
@@ -77,6 +78,8 @@ evs_rebuild_original(FunctionCallInfo fcinfo, const char *function)
 int
 evs_rebuild_prepare(const EvsProjection *original)
 {
+	int			id;
+
 	if (evs_rebuild_find(original->id) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -87,7 +90,11 @@ evs_rebuild_prepare(const EvsProjection *original)
 	if (OidIsValid(original->state_table))
 		LockRelationOid(original->state_table, AccessShareLock);
 	evs_apply_check(original);
-	return ask("SELECT pg_catalog.nextval('evstore._projection_id')::integer");
+	/* What is called as our schema would be called is somebody else's: there are more numbers. */
+	do
+		id = ask("SELECT pg_catalog.nextval('evstore._projection_id')::integer");
+	while (OidIsValid(get_namespace_oid(evs_projection_shadow(id), true)));
+	return id;
 }
 
 /*
@@ -143,12 +150,14 @@ evs_rebuild_lock_tables(const EvsProjection *rebuild)
 }
 
 /*
- * Give up the rebuild of a projection; false if there is none. A batch of it
- * locks its tables before the rows of its projection, and so does this. Call
- * inside SPI.
+ * Give up the rebuild of a projection; false if there is none, or if it was put
+ * in place, or given up, while we waited for its locks. A batch of it locks its
+ * tables before its checkpoint, and so does this; the projection's checkpoint, if
+ * it is to go as well, comes before the rebuild's, as for whoever pauses or
+ * resumes both. Call inside SPI.
  */
 bool
-evs_rebuild_discard(int original)
+evs_rebuild_discard(int original, bool with_original)
 {
 	int			id = evs_rebuild_find(original);
 	EvsProjection *rebuild = id == 0 ? NULL : evs_projection_load(id);
@@ -156,6 +165,10 @@ evs_rebuild_discard(int original)
 	if (rebuild == NULL)
 		return false;
 	evs_rebuild_lock_tables(rebuild);
+	if (evs_rebuild_find(original) != id)
+		return false;
+	if (with_original)
+		evs_checkpoint_lock_all(original);
 	evs_projection_delete(rebuild);
 	evs_shadow_drop(evs_projection_shadow(id));
 	return true;
@@ -181,6 +194,7 @@ evs_rebuild_projection(PG_FUNCTION_ARGS)
 	rebuild.settings = original->stored_settings;
 	if (rebuild.kind == EVS_QUERY)
 	{
+		evs_view_lock(original, AccessShareLock);
 		evs_view_require(original);
 		rebuild.batch_size = EVS_REBUILD_BATCH_SIZE;
 		rebuild.read_table = rebuild.state_table = evs_rebuild_create_table(&rebuild, evs_view_initial(original));
@@ -206,7 +220,7 @@ evs_cancel_rebuild(PG_FUNCTION_ARGS)
 	bool		found;
 
 	SPI_connect();
-	found = evs_rebuild_discard(id);
+	found = evs_rebuild_discard(id, false);
 	SPI_finish();
 	PG_RETURN_BOOL(found);
 }

@@ -17,6 +17,6 @@ extern int	evs_rebuild_prepare(const EvsProjection *original);
 extern Oid	evs_rebuild_create_table(const EvsProjection *rebuild, const char *select);
 extern void evs_rebuild_inherit(const EvsProjection *rebuild);
 extern void evs_rebuild_lock_tables(const EvsProjection *rebuild);
-extern bool evs_rebuild_discard(int original);
+extern bool evs_rebuild_discard(int original, bool with_original);
 
 #endif							/* EVSTORE_REBUILD_H */

@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "base/owner.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -122,11 +123,22 @@ typedef struct Recomputation
 	Tuplestorestate *rows;
 } Recomputation;
 
+/* A name for a schema of copies that nobody has taken. */
+static char *
+free_schema(const EvsProjection *projection)
+{
+	char	   *schema = NULL;
+
+	for (int i = 0; schema == NULL || OidIsValid(get_namespace_oid(schema, true)); i++)
+		schema = psprintf("evstore_shadow_%d_%d_%d", projection->id, MyProcPid, i);
+	return schema;
+}
+
 /* Make copies of the tables, fill them, and query them. */
 static void
 query_copies(const Recomputation *task, Snapshot snapshot)
 {
-	char	   *schema = psprintf("evstore_shadow_%d_%d", task->projection->id, MyProcPid);
+	char	   *schema = free_schema(task->projection);
 	Oid			shadow = evs_shadow_create(task->projection, schema);
 	ListCell   *cell;
 

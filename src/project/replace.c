@@ -23,6 +23,7 @@
 #include "project/reshape.h"
 #include "project/shadow.h"
 #include "project/shard.h"
+#include "project/source.h"
 #include "project/statement.h"
 #include "utils/builtins.h"
 
@@ -117,6 +118,8 @@ replace_others(FunctionCallInfo fcinfo, const EvsProjection *original, EvsProjec
 	char	   *select = NULL;
 	ListCell   *cell;
 
+	foreach(cell, original->event_tables)
+		evs_source_lock(lfirst_oid(cell), false);
 	replacement->settings = evs_owner_capture_settings(true);
 	if (!PG_ARGISNULL(ARG_READ_TABLES))
 	{
@@ -131,7 +134,7 @@ replace_others(FunctionCallInfo fcinfo, const EvsProjection *original, EvsProjec
 	replacement->event_tables = select ? list_make1_oid(replacement->event_table) :
 		evs_statement_event_tables(replacement->definition, replacement->event_table);
 	foreach(cell, replacement->event_tables)
-		evs_projection_check_policies(lfirst_oid(cell), replacement->owner);
+		evs_projection_check_reader(lfirst_oid(cell), replacement->owner);
 	(void) evs_shadow_create(replacement, evs_projection_shadow(replacement->id));
 	replacement->read_table = replacement->state_table = InvalidOid;
 	evs_projection_insert(replacement, select && original->shards > 1 ? evs_shard_divide(select, EVS_HANDLER) : select);

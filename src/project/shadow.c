@@ -14,6 +14,10 @@
  * triggers, no foreign keys, and sequences of its own. The schema is the
  * extension owner's, and goes with the extension; the copies are the
  * projection owner's.
+ *
+ * Whoever may make schemas can make one of any name, and whoever owns a schema
+ * says what names mean for those who have it on their search_path. So what
+ * another role has made is neither used nor dropped, whatever it is called.
  */
 #include "evstore.h"
 
@@ -34,6 +38,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 /* Run one command. */
 static void
@@ -78,6 +83,26 @@ evs_shadow_require_tables(const EvsProjection *projection)
 	}
 }
 
+/*
+ * A schema of ours by its name, InvalidOid if there is none. After a restore it
+ * may be that of another superuser than the one who owns the extension now.
+ */
+Oid
+evs_shadow_find(const char *schema)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum(schema));
+	Oid			oid = InvalidOid;
+	Form_pg_namespace form;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	form = (Form_pg_namespace) GETSTRUCT(tuple);
+	if (form->nspowner == evs_catalog()->owner || superuser_arg(form->nspowner))
+		oid = form->oid;
+	ReleaseSysCache(tuple);
+	return oid;
+}
+
 /* Make a schema in which a role can make tables. It goes with the extension. */
 Oid
 evs_shadow_create_schema(const char *schema, Oid owner)
@@ -85,6 +110,12 @@ evs_shadow_create_schema(const char *schema, Oid owner)
 	ObjectAddress self;
 	ObjectAddress extension;
 
+	if (OidIsValid(get_namespace_oid(schema, true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_SCHEMA),
+				 errmsg("schema \"%s\" exists already", schema),
+				 errdetail("Projections need a schema of this name, and do not use one that somebody else has made."),
+				 errhint("Have its owner drop or rename it.")));
 	execute_as_extension(psprintf("CREATE SCHEMA %s", schema));
 	execute_as_extension(psprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema,
 								  quote_identifier(GetUserNameFromId(owner, false))));
@@ -192,13 +223,13 @@ evs_shadow_create(const EvsProjection *projection, const char *schema)
 	return oid;
 }
 
-/* Drop a schema with all that is in it, if it is there. */
+/* Drop a schema of ours with all that is in it, if it is there. */
 void
 evs_shadow_drop(const char *schema)
 {
 	ObjectAddress address;
 
-	ObjectAddressSet(address, NamespaceRelationId, get_namespace_oid(schema, true));
+	ObjectAddressSet(address, NamespaceRelationId, evs_shadow_find(schema));
 	if (OidIsValid(address.objectId))
 		performDeletion(&address, DROP_CASCADE, PERFORM_DELETION_QUIETLY);
 }

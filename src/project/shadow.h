@@ -9,6 +9,7 @@
 #include "storage/lockdefs.h"
 
 extern void evs_shadow_require_tables(const EvsProjection *projection);
+extern Oid	evs_shadow_find(const char *schema);
 extern Oid	evs_shadow_create_schema(const char *schema, Oid owner);
 extern void evs_shadow_close_schema(const char *schema, Oid owner);
 extern Oid	evs_shadow_create(const EvsProjection *projection, const char *schema);

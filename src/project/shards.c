@@ -21,8 +21,8 @@
  * search_path, stand views of the same names with one more condition. As with
  * shadow.c, that holds inside functions, too.
  *
- * Locks are taken in the order of mode.c: modes, in the order of ids; read
- * table, view, checkpoints, in the order of ids.
+ * Locks are taken in the order of mode.c, after the source's: modes, in the
+ * order of ids; read table, view, checkpoints, in the order of ids.
  */
 #include "evstore.h"
 
@@ -229,7 +229,7 @@ align(const EvsProjection *whole)
 
 	if (whole->kind == EVS_QUERY)
 		LockRelationOid(whole->state_table, RowExclusiveLock);
-	evs_view_lock(whole, AccessExclusiveLock);
+	evs_view_lock(whole, AccessShareLock);
 	lock_checkpoints(whole, &standing);
 	for (int i = 0; i < standing.count; i++)
 		if (standing.positions[i] < standing.farthest)
@@ -332,7 +332,8 @@ try_statement(const EvsProjection *whole)
 
 	PG_TRY();
 	{
-		evs_owner_begin(&frame, whole->owner, whole->settings);
+		evs_owner_begin(&frame, whole->owner,
+						evs_owner_settings_with_schema(whole->stored_settings, evs_view_schema(whole)));
 		evs_statement_check(whole->definition);
 		evs_owner_end(&frame);
 	}
@@ -414,11 +415,15 @@ void
 evs_shards_set(int id, int shards)
 {
 	EvsProjection *whole = evs_projection_load(id);
+	ListCell   *cell;
 
 	evs_shards_check_number(shards);
 	if (whole == NULL || whole->shards == shards)
 		return;
 	evs_declare_lock_name(whole->name);
+	/* Views are made of what events are read from: as in upcaster.c, that comes before the modes. */
+	foreach(cell, whole->event_tables)
+		evs_source_lock(lfirst_oid(cell), false);
 	(void) evs_shards_lock_modes(evs_shards_list(id), true);
 	whole = evs_projection_load(id);
 	if (whole == NULL)

@@ -24,6 +24,7 @@
 #include "base/advisory.h"
 #include "base/catalog.h"
 #include "base/owner.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -63,6 +64,26 @@ evs_source_lock(Oid event_table, bool to_change)
 	(void) LockAcquire(&tag, to_change ? ExclusiveLock : ShareLock, false, false);
 	/* Who had it before us may have changed what we know of the table. */
 	AcceptInvalidationMessages();
+}
+
+/*
+ * The same for all event tables that a statement names, in its tree as written:
+ * to analyse it is to lock these, and whoever changes what is read in their
+ * place locks them afterwards.
+ */
+bool
+evs_source_lock_named(Node *node, void *context)
+{
+	Oid			relid;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, RangeVar))
+		return raw_expression_tree_walker(node, evs_source_lock_named, context);
+	relid = RangeVarGetRelid((RangeVar *) node, NoLock, true);
+	if (evs_table_is_event_table(relid))
+		evs_source_lock(relid, false);
+	return false;
 }
 
 /* The view that shows a table's events in their newest shapes, InvalidOid if it has no upcasters. */

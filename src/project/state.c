@@ -165,28 +165,56 @@ evs_state_view(const EvsState *state, Oid table)
 	return print(view);
 }
 
+/* What is put in the place of a stored table in its view. */
+typedef struct Replacement
+{
+	Oid			table;
+	const char *rows;			/* text of a query */
+	const char *view;
+	bool		done;
+} Replacement;
+
+/* Put it wherever the view reads the table. The view may have been changed since we made it. */
+static bool
+replace_table(Node *node, void *context)
+{
+	Replacement *replacement = context;
+	RangeTblEntry *entry;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, replace_table, context, QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, Var) && ((Var *) node)->varattno < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("view \"%s\" reads a system column, such as ctid", replacement->view),
+				 errdetail("The rows that it is to show are computed, and have none.")));
+	if (!IsA(node, RangeTblEntry))
+		return expression_tree_walker(node, replace_table, context);
+
+	entry = (RangeTblEntry *) node;
+	if (entry->rtekind == RTE_RELATION && entry->relid == replacement->table)
+	{
+		entry->rtekind = RTE_SUBQUERY;
+		entry->relid = InvalidOid;
+		entry->subquery = parse_analyze_fixedparams(linitial_node(RawStmt, pg_parse_query(replacement->rows)),
+													replacement->rows, NULL, 0, NULL);
+		replacement->done = true;
+	}
+	return false;
+}
+
 /* The text of such a view as it is now, over the rows of a query in place of those of the stored table. */
 char *
 evs_state_view_of(Oid view, Oid table, const char *rows)
 {
 	Relation	rel = table_open(view, AccessShareLock);
 	Query	   *query = copyObject(get_view_query(rel));
-	RawStmt    *statement = linitial_node(RawStmt, pg_parse_query(rows));
-	bool		found = false;
-	ListCell   *cell;
+	Replacement replacement = {table, rows, RelationGetRelationName(rel)};
 
-	foreach(cell, query->rtable)
-	{
-		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
-
-		if (entry->rtekind != RTE_RELATION || entry->relid != table)
-			continue;
-		entry->rtekind = RTE_SUBQUERY;
-		entry->relid = InvalidOid;
-		entry->subquery = parse_analyze_fixedparams(statement, rows, NULL, 0, NULL);
-		found = true;
-	}
-	if (!found)
+	(void) replace_table((Node *) query, &replacement);
+	if (!replacement.done)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("view \"%s\" does not read the table that its projection keeps", RelationGetRelationName(rel))));

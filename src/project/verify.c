@@ -34,32 +34,41 @@ report_query(const EvsProjection *projection, Oid read_table, const char *expect
 							  list_length(projection->read_tables) > 1);
 }
 
-/* Does the active snapshot see this definition? */
+/* Does the active snapshot see this definition, divided into shards like this? */
 static bool
 is_seen(const EvsProjection *projection)
 {
-	Oid			types[] = {INT4OID, TEXTOID};
-	Datum		values[] = {Int32GetDatum(projection->id), CStringGetTextDatum(projection->definition)};
+	Oid			types[] = {INT4OID, TEXTOID, INT4OID};
+	Datum		values[] = {Int32GetDatum(projection->id), CStringGetTextDatum(projection->definition),
+	Int32GetDatum(projection->division)};
 	EvsOwnerFrame frame;
 
 	evs_owner_begin_extension(&frame);
-	if (SPI_execute_with_args("SELECT FROM evstore._projection WHERE id = $1 AND definition = $2",
+	if (SPI_execute_with_args("SELECT FROM evstore._projection WHERE id = $1 AND definition = $2 AND division = $3",
 							  lengthof(types), types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read evstore._projection");
 	evs_owner_end(&frame);
 	return SPI_processed > 0;
 }
 
-/* What is compared of a projection; from here on it keeps its columns, and its view. */
+/*
+ * What is compared of a projection; from here on it keeps its columns, and its
+ * view. They are locked in the order in which a batch locks them: a handler's
+ * comes to the tables by the view, a query's to the view by the table.
+ */
 static List *
 lock_tables(const EvsProjection *projection)
 {
-	List	   *tables = projection->kind == EVS_QUERY ? list_make1_oid(projection->state_table) : projection->read_tables;
+	bool		is_query = projection->kind == EVS_QUERY;
+	List	   *tables = is_query ? list_make1_oid(projection->state_table) : projection->read_tables;
 	ListCell   *cell;
 
+	if (!is_query)
+		evs_view_lock(projection, AccessShareLock);
 	foreach(cell, tables)
 		LockRelationOid(lfirst_oid(cell), AccessShareLock);
-	evs_view_lock(projection, AccessShareLock);
+	if (is_query)
+		evs_view_lock(projection, AccessShareLock);
 	return tables;
 }
 
@@ -110,7 +119,7 @@ evs_verify(EvsProjection *projection, double sample, Tuplestorestate *rows)
 		if (IsolationUsesXactSnapshot())
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("projection \"%s\" was replaced after the snapshot of this transaction", projection->name),
+					 errmsg("projection \"%s\" was changed after the snapshot of this transaction", projection->name),
 					 errhint("Verify it in a new transaction.")));
 	}
 }

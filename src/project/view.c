@@ -83,7 +83,9 @@ evs_view_schema(const EvsProjection *projection)
 /*
  * Lock the view, the one that there is then. A batch reads it before it moves the
  * checkpoint; whoever locks the checkpoint first must have locked the view before.
- * For the views of a statement's shards stands their schema.
+ * For the views of a statement's shards stands their schema. Who reads a view
+ * comes by it to the event tables; who changes what it reads (upcaster.c) has
+ * these before. So do we, to read it.
  */
 void
 evs_view_lock(const EvsProjection *projection, LOCKMODE mode)
@@ -92,7 +94,10 @@ evs_view_lock(const EvsProjection *projection, LOCKMODE mode)
 		get_namespace_oid(evs_view_schema(projection), true) : InvalidOid;
 	Oid			locked = InvalidOid;
 	Oid			view;
+	ListCell   *cell;
 
+	foreach(cell, mode == AccessShareLock ? projection->event_tables : NIL)
+		LockRelationOid(lfirst_oid(cell), mode);
 	while (OidIsValid(view = evs_view_find(projection)) && view != locked)
 	{
 		LockRelationOid(view, mode);

@@ -104,6 +104,7 @@ evs_append_require_writable(void)
 {
 	evs_shmem_require();
 	PreventCommandIfReadOnly("evstore.append()");
+	evs_conform_require_unchecking();
 }
 
 /* Refuse a caller who may not do this with the table. */

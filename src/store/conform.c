@@ -5,7 +5,9 @@
  * What is declared for a version of an event type (shape.c) is asked before an
  * event of it is added, on every way into the table but that of a restore. A
  * check is its owner's code, and runs with its owner's rights, whoever appends;
- * it is not volatile, so by itself it can do nothing but look.
+ * it is not volatile, so by itself it can do nothing but look. If it calls what
+ * appends, that is refused: where the event goes that is being checked, and
+ * that a condition holds, is known by then.
  */
 #include "evstore.h"
 
@@ -24,6 +26,21 @@
 #include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
+
+/* Is an event being checked? */
+static bool checking = false;
+
+/* Refuse to append for a check. */
+void
+evs_conform_require_unchecking(void)
+{
+	if (checking)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a check cannot append events"),
+				 errdetail("It says whether data are valid, and does nothing else."),
+				 errhint("Have an AFTER trigger of the event table append them.")));
+}
 
 /* Learn what an event type is checked by. */
 static void
@@ -114,6 +131,29 @@ check_context(void *arg)
 	errcontext("check of %s", evs_shape_name(&((const EvsEventType *) arg)->shape));
 }
 
+/* What is wrong with data, by what their type says; NULL if nothing is. */
+static char *
+find_wrong(EvsEventType *type, Jsonb *data)
+{
+	bool		outer = checking;
+	EvsOwnerFrame frame;
+	char	   *wrong;
+
+	checking = true;
+	PG_TRY();
+	{
+		evs_owner_begin(&frame, type->shape.owner, type->shape.settings);
+		wrong = OidIsValid(type->row_type) ? evs_fit(data, type->row_type) : ask(type, data);
+		evs_owner_end(&frame);
+	}
+	PG_FINALLY();
+	{
+		checking = outer;
+	}
+	PG_END_TRY();
+	return wrong;
+}
+
 /* Refuse data that are not what their type says. */
 static void
 check(EvsEventType *type, Jsonb *data)
@@ -121,15 +161,12 @@ check(EvsEventType *type, Jsonb *data)
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = check_context, .arg = type};
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "evstore check", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(memory);
-	EvsOwnerFrame frame;
 	char	   *wrong;
 
 	resolve(type);
 	evs_shape_check_owner(&type->shape, "check of");
 	error_context_stack = &context;
-	evs_owner_begin(&frame, type->shape.owner, type->shape.settings);
-	wrong = OidIsValid(type->row_type) ? evs_fit(data, type->row_type) : ask(type, data);
-	evs_owner_end(&frame);
+	wrong = find_wrong(type, data);
 	error_context_stack = context.previous;
 	if (wrong)
 		refuse(type, wrong);

@@ -7,6 +7,7 @@
 
 #include "store/shape.h"
 
+extern void evs_conform_require_unchecking(void);
 extern int	evs_conform(const EvsShapes *shapes, const text *type, int version, Jsonb *data);
 
 #endif							/* EVSTORE_CONFORM_H */

@@ -202,6 +202,30 @@ SELECT evstore.create_event_type('X', 1, 'plain');
 SELECT version FROM evstore.append('x-1', 'X', '{"x": 1}');
 SELECT version FROM evstore.append('x-1', 'X', '{"x": 1, "y": 2}');
 
+-- A check looks, and appends nothing: not even by what it calls, nor to another stream, in whatever way.
+CREATE FUNCTION is_noted(data jsonb) RETURNS boolean LANGUAGE plpgsql STABLE AS
+$$ BEGIN PERFORM evstore.append(data->>'in', 'Memo', data); RETURN true; END $$;
+CREATE FUNCTION insert_note(data jsonb) RETURNS boolean LANGUAGE sql VOLATILE AS
+$$ INSERT INTO regress_event_type.events (stream, type, data) VALUES (data->>'in', 'Memo', data); SELECT true $$;
+CREATE FUNCTION is_inserted(data jsonb) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN insert_note(data); END $$;
+SELECT evstore.create_event_type('Appending', "check" => 'is_noted');
+SELECT evstore.create_event_type('Inserting', "check" => 'is_inserted');
+\set SHOW_CONTEXT never
+SELECT version FROM evstore.append('memo-1', 'Appending', '{"in": "memo-1"}');
+\echo :SQLSTATE
+SELECT version FROM evstore.append('memo-1', 'Inserting', '{"in": "memo-2"}', expected_version => 0);
+\echo :SQLSTATE
+INSERT INTO events (stream, type, data) VALUES ('memo-1', 'Appending', '{"in": "memo-1"}');
+\echo :SQLSTATE
+COPY events (stream, type, data) FROM STDIN;
+memo-1	Inserting	{"in": "memo-1"}
+\.
+\echo :SQLSTATE
+\set SHOW_CONTEXT errors
+-- That is over with the check.
+SELECT version FROM evstore.append('memo-1', 'Memo', '{}');
+SELECT evstore.drop_event_type('Appending'), evstore.drop_event_type('Inserting');
+
 -- Rolled back, it was never there.
 BEGIN;
 SELECT evstore.drop_event_type('X');

@@ -176,6 +176,28 @@ SELECT evstore.create_projection('regress_secret', statement =>
 	$$INSERT INTO copied SELECT stream FROM new_secret$$);
 \set VERBOSITY default
 \echo :SQLSTATE
+-- nor what he only names: it is the table that he must be able to read, as a
+-- statement and a handler get whole events. A query may name its columns.
+SET ROLE regress_owner;
+SELECT evstore.create_event_table('named');
+GRANT SELECT (position, stream) ON named TO regress_projector;
+CREATE VIEW shown AS SELECT stream FROM named;
+GRANT SELECT ON shown TO regress_projector;
+SET ROLE regress_projector;
+SELECT evstore.create_projection('regress_named', statement => 'INSERT INTO copied VALUES (NULL)', event_table => 'named');
+\echo :SQLSTATE
+CREATE FUNCTION handle(event evstore.event) RETURNS void LANGUAGE sql AS 'INSERT INTO copied VALUES (NULL)';
+SELECT evstore.create_projection('regress_named', handler => 'handle', event_table => 'named');
+\echo :SQLSTATE
+SELECT evstore.create_projection('regress_named', statement => 'INSERT INTO copied SELECT stream FROM shown', event_table => 'events');
+\echo :SQLSTATE
+SELECT evstore.create_projection('regress_named', statement => 'INSERT INTO copied SELECT stream FROM new_events',
+	read_table => 'copied', event_table => 'events');
+SELECT evstore.replace_projection('regress_named', statement => 'INSERT INTO copied SELECT stream FROM shown');
+\echo :SQLSTATE
+SELECT evstore.drop_projection('regress_named');
+SELECT evstore.create_projection('regress_named', query => 'SELECT stream, count(*) AS events FROM named GROUP BY stream');
+SELECT evstore.drop_projection('regress_named');
 -- nor where he may not
 SELECT evstore.create_projection('regress_elsewhere', read_table => 'regress_privileges.elsewhere', query =>
 	$$SELECT stream, count(*) AS events FROM events GROUP BY stream$$);
@@ -218,6 +240,29 @@ CREATE TEMP VIEW blocking AS SELECT * FROM :batch_view;
 SET ROLE regress_projector;
 SELECT evstore.drop_projection('regress_orders');
 SELECT to_regclass('regress_read_tables.regress_orders') AS read_table;
+
+-- The owner of a projection can be rid of it, also when its table was given away: that is left to its owner then.
+RESET ROLE;
+GRANT CREATE ON SCHEMA regress_read_tables TO regress_owner;
+SET ROLE regress_projector;
+SELECT evstore.create_projection('regress_given', query => 'SELECT stream, count(*) AS n FROM events GROUP BY stream');
+SELECT evstore.create_projection('regress_kept', query => 'SELECT stream, count(*) AS n FROM events GROUP BY stream');
+SELECT evstore.create_projection('regress_view', query => 'SELECT stream, count(*) * 2 AS n FROM events GROUP BY stream');
+SELECT evstore.create_projection('regress_state', query => 'SELECT stream, count(*) * 2 AS n FROM events GROUP BY stream');
+COMMENT ON TABLE regress_kept IS 'mine';
+RESET ROLE;
+ALTER TABLE regress_given OWNER TO regress_owner;
+ALTER TABLE regress_kept OWNER TO regress_owner;
+ALTER VIEW regress_view OWNER TO regress_owner;
+ALTER TABLE regress_state_state OWNER TO regress_owner;
+SET ROLE regress_projector;
+SELECT evstore.drop_projection('regress_given');
+SELECT evstore.drop_projection('regress_kept', keep_table => true);
+SELECT evstore.drop_projection('regress_view');
+SELECT evstore.drop_projection('regress_state', keep_table => true);
+SELECT relname, relowner::regrole, obj_description(oid, 'pg_class') FROM pg_class
+WHERE relnamespace = 'regress_read_tables'::regnamespace AND relkind IN ('r', 'v') AND relname LIKE 'regress\_%' ORDER BY relname;
+SELECT count(*) FROM evstore.projections WHERE name LIKE 'regress\_%';
 
 -- A hostile schema before pg_catalog: its functions and operators never run
 -- on behalf of evstore.

@@ -213,6 +213,29 @@ SELECT array(SELECT unnest(types) ORDER BY 1) AS types FROM gathered;
 DROP FUNCTION collect_combine(text[], text[]);
 SELECT evstore.drop_projection('gathered');
 
+-- What combines is called by its name. With another name, batches fail until it is back, or
+-- the query has been given anew; nothing is lost.
+SELECT evstore.create_projection('named', query => $$
+	SELECT stream, biggest(version) AS biggest FROM events WHERE stream LIKE 'n-%' GROUP BY stream$$);
+SELECT evstore.wait_for('named');
+ALTER FUNCTION bigger(numeric, numeric) RENAME TO larger;
+SELECT version FROM evstore.append('n-1', 't1', '{}');
+CALL until($$failures > 0 FROM evstore.projections WHERE name = 'named'$$);
+SELECT state, split_part(last_error, E'\n', 1) AS error FROM evstore.projections WHERE name = 'named';
+ALTER FUNCTION larger(numeric, numeric) RENAME TO bigger;
+SELECT evstore.wait_for('named');
+TABLE named;
+ALTER FUNCTION bigger(numeric, numeric) RENAME TO larger;
+SELECT version FROM evstore.append('n-1', 't1', '{}');
+CALL until($$failures > 0 FROM evstore.projections WHERE name = 'named'$$);
+SELECT evstore.replace_projection('named', query => $$
+	SELECT stream, biggest(version) AS biggest FROM events WHERE stream LIKE 'n-%' GROUP BY stream$$);
+SELECT evstore.wait_for('named');
+TABLE named;
+SELECT state, failures FROM evstore.projections WHERE name = 'named';
+SELECT evstore.drop_projection('named');
+ALTER FUNCTION larger(numeric, numeric) RENAME TO bigger;
+
 -- A broken state stops its projection, and says so.
 UPDATE deviations SET _of_integer_state = set_byte(_of_integer_state, 1, 3) WHERE k = 'k1';
 SELECT version FROM evstore.append('s-1', 't1', '{"k": "k1", "x": 3}');

@@ -47,6 +47,25 @@ SELECT * FROM evstore.projection_as_of((SELECT o FROM orders_by_region o LIMIT 1
 UPDATE orders_by_region SET revenue = 0;
 SELECT * FROM evstore.projection_as_of(NULL::orders_by_region, "position" => :fourth) ORDER BY region;
 
+-- A view that computes is taken as it is now, wherever it reads the table behind it.
+SELECT evstore.create_projection('average', query => $$
+	SELECT data->>'region' AS region, sum((data->>'total')::numeric) / count(*) AS average
+	FROM events WHERE type = 'OrderPlaced' GROUP BY 1$$);
+SELECT evstore.wait_for('average');
+SELECT * FROM evstore.projection_as_of(NULL::average, "position" => :first);
+ALTER TABLE average_state ADD COLUMN note text;
+CREATE OR REPLACE VIEW average AS SELECT s.region, s._value_2 / s._value_3 AS average, s.note,
+	(SELECT count(*) FROM average_state o WHERE o._value_2 <> s._value_2) AS others FROM average_state s;
+SELECT * FROM evstore.projection_as_of(NULL::average, "position" => :first);
+SELECT * FROM evstore.projection_as_of(NULL::average, "position" => :second) ORDER BY region;
+CREATE OR REPLACE VIEW average AS SELECT s.region, s._value_2 / s._value_3 AS average, s.note,
+	(SELECT count(*) FROM average_state o WHERE o.ctid <> s.ctid) AS others FROM average_state s;
+SELECT * FROM evstore.projection_as_of(NULL::average, "position" => :first);
+\echo :SQLSTATE
+CREATE OR REPLACE VIEW average AS SELECT ''::text AS region, 1::numeric AS average, ''::text AS note, 0::bigint AS others;
+SELECT * FROM evstore.projection_as_of(NULL::average, "position" => :first);
+\echo :SQLSTATE
+
 -- Within one snapshot, as far as that is known to go.
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT region FROM evstore.projection_as_of(NULL::orders_by_region, "position" => :first);
