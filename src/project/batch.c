@@ -91,6 +91,36 @@ evs_batch_next_of_any(const EvsProjection *projection, EvsPosition after)
 }
 
 /*
+ * Do several of a projection's tables have an event at a position? Events that
+ * were restored into an empty table may have the positions of others. A batch
+ * is right all the same; but what is done with one event alone cannot be.
+ */
+bool
+evs_batch_is_shared(const EvsProjection *projection, EvsPosition position)
+{
+	int			count = 0;
+	ListCell   *cell;
+
+	if (list_length(projection->event_tables) == 1)
+		return false;
+	foreach(cell, projection->event_tables)
+		count += evs_batch_next_event(lfirst_oid(cell), position - 1, NULL) == position;
+	return count > 1;
+}
+
+/* Refuse to do with the event at a position what would be done with that of another table as well. */
+void
+evs_batch_check_alone(const EvsProjection *projection, EvsPosition position)
+{
+	if (evs_batch_is_shared(projection, position))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot hold back, or apply by itself, the event at position %lld", (long long) position),
+				 errdetail("Several event tables of projection \"%s\" have one there.", projection->name),
+				 errhint("Mend the cause, and build the projection anew with evstore.rebuild_projection().")));
+}
+
+/*
  * Where a batch that starts after "from" ends. *first is set to its first
  * event, 0 if there is no event of the projection's tables in it: stretches of
  * other tables' events, and long gaps in the positions, are passed in one step.

@@ -21,6 +21,8 @@ extern bool evs_batch_try_without(int projection, EvsPosition event);
 extern EvsPosition evs_batch_next_of_any(const EvsProjection *projection, EvsPosition after);
 extern bool evs_batch_was_overtaken(void);
 extern EvsAttempt evs_batch_attempt(void);
+extern bool evs_batch_is_shared(const EvsProjection *projection, EvsPosition position);
+extern void evs_batch_check_alone(const EvsProjection *projection, EvsPosition position);
 extern EvsPosition evs_batch_next_event(Oid event_table, EvsPosition after, TimestampTz *recorded_at);
 
 #endif							/* EVSTORE_BATCH_H */

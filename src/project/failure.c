@@ -156,6 +156,16 @@ give_up(const EvsProjection *projection, EvsReach *reach, const ErrorData *error
 				 errhint("If they are to blame all the same, call evstore.retry_projection().")));
 		return EVS_RETRY;
 	}
+	if (evs_batch_is_shared(projection, event))
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("projection \"%s\" does not give up the event at position %lld",
+						projection->name, (long long) event),
+				 errdetail("Several of its event tables have one there, and which of them is to blame is not known."),
+				 errhint("Mend the cause. It is tried again.")));
+		return EVS_RETRY;
+	}
 	if (!evs_park_give_up(projection, event, reach->checkpoint, error, &parked))
 		return EVS_ELSEWHERE;
 	reach->checkpoint = reach->position = event;

@@ -16,8 +16,10 @@
  * reads a definition that holds until its transaction ends.
  *
  * A projection may follow several event tables, and each of them has the trigger.
- * An event's position is that of no other event in any table. So the ranges that
+ * An event's position is that of no other event in any table, so the ranges that
  * a statement has added to one table are exactly its events in the union as well.
+ * What is restored into an empty table may have the positions of others. It is
+ * refused: they would be applied once more.
  *
  * What is applied may append: a handler, a statement, a trigger on a read
  * table. The trigger is fired again then, within its own call, and only queues
@@ -43,6 +45,7 @@
 #include "project/apply.h"
 #include "project/generation.h"
 #include "project/inline.h"
+#include "store/restore.h"
 #include "store/table.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -202,6 +205,19 @@ find_followers(Oid event_table)
 	return remember(event_table, evs_projection_list_inline(event_table));
 }
 
+/* Refuse events of one table at positions where another one that the projection follows may have events, too. */
+static void
+check_apart(const EvsProjection *projection, Oid event_table)
+{
+	if (list_length(projection->event_tables) > 1 && evs_restore_reused(event_table))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot apply projection \"%s\" to events that are restored at positions handed out before",
+						projection->name),
+				 errdetail("It follows several event tables, and another one may have events at the same positions."),
+				 errhint("Have workers apply it with evstore.set_projection(name, mode => 'async'), restore the events, and build it anew with evstore.rebuild_projection().")));
+}
+
 /* Apply what one statement has added to each projection that follows its table. */
 static void
 apply_added(const Added *added)
@@ -221,6 +237,7 @@ apply_added(const Added *added)
 		if (applied == NULL || !applied->definition->is_inline)
 			continue;
 		evs_apply_check(applied->definition);
+		check_apart(applied->definition, added->event_table);
 		(void) evs_apply_ranges(applied, added->ranges, added->count);
 	}
 	SPI_finish();

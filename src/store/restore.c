@@ -53,6 +53,7 @@ typedef struct RestoredTable
 	Oid			role;			/* whose right was checked */
 	bool		was_empty;		/* and others are kept out */
 	SubTransactionId since;
+	SubTransactionId reused_since;	/* when the first came at a position handed out before; invalid if none did */
 	struct RestoredTable *next;
 } RestoredTable;
 
@@ -93,6 +94,9 @@ restore_subxact_aborted(SubTransactionId subxact)
 {
 	while (restored_tables && restored_tables->since >= subxact)
 		restored_tables = restored_tables->next;
+	for (RestoredTable *restored = restored_tables; restored; restored = restored->next)
+		if (restored->reused_since >= subxact)
+			restored->reused_since = InvalidSubTransactionId;
 	if (held_since >= subxact)
 		held = EVS_POSITION_NOT_HELD;
 }
@@ -232,4 +236,19 @@ evs_restore_row(Relation rel, EvsTable *table, const Datum *values, const bool *
 				 errmsg("position %lld is not free", (long long) position),
 				 errdetail("Positions up to %lld have been handed out in this database.", (long long) held),
 				 errhint("Restore into an empty event table, or leave the column \"position\" out to append new events.")));
+	else if (restored->reused_since == InvalidSubTransactionId)
+		restored->reused_since = GetCurrentSubTransactionId();
+}
+
+/*
+ * Did this transaction restore events of a table at positions that were handed
+ * out before? Other tables may have events at the same ones.
+ */
+bool
+evs_restore_reused(Oid event_table)
+{
+	for (const RestoredTable *restored = restored_tables; restored; restored = restored->next)
+		if (restored->relid == event_table)
+			return restored->reused_since != InvalidSubTransactionId;
+	return false;
 }

@@ -213,6 +213,30 @@ VALUES (:free + 1000, 200, now(), 1, 'restored', 'Paid', '{"customer": "restored
 SELECT evstore.set_projection('balance', mode => 'async');
 ROLLBACK;
 
+-- ... nor into an empty one at positions that others may have: those would be applied once more.
+SELECT evstore.create_event_table('archive');
+SELECT evstore.create_projection('with_archive', mode => 'inline', query => 'SELECT e.type, count(*) AS n FROM (SELECT type FROM refunds UNION ALL SELECT type FROM archive) e GROUP BY e.type');
+SELECT evstore.create_projection('archive_alone', mode => 'inline', query => 'SELECT type, count(*) AS n FROM archive GROUP BY type');
+INSERT INTO archive SELECT * FROM refunds;
+\echo :SQLSTATE
+SELECT sum(n) = (SELECT count(*) FROM refunds) AS same FROM with_archive;
+BEGIN;
+SAVEPOINT s;
+\set VERBOSITY terse
+INSERT INTO archive SELECT * FROM refunds;
+\set VERBOSITY default
+ROLLBACK TO s;
+SELECT version FROM evstore.append('a-1', 'Refunded', '{}', event_table => 'archive');
+COMMIT;
+SELECT sum(n) = (SELECT count(*) FROM refunds) + 1 AS same FROM with_archive;
+SELECT sum(n) FROM archive_alone;
+SELECT evstore.drop_projection('with_archive'), evstore.drop_projection('archive_alone');
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+SELECT evstore.drop_event_table('archive');
+RESET client_min_messages;
+RESET evstore.maintenance;
+
 -- Shapes that events of one of them had.
 SELECT version FROM evstore.append('payment-old', 'PaidUp', '{"customer": "Jo", "sum": 7}', event_table => 'payments');
 CREATE FUNCTION paid_2(data jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE RETURN data - 'sum' || jsonb_build_object('amount', data->'sum');

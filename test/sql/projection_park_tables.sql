@@ -180,6 +180,69 @@ SELECT account, amount, last FROM sums ORDER BY account;
 SELECT evstore.set_projection('sums', mode => 'inline');
 SELECT evstore.drop_projection('sums');
 
+-- Events that were restored into an empty table may stand at the positions of others: what is right for one alone is not done then.
+SELECT evstore.create_event_table('archive');
+CREATE PROCEDURE until(condition text) LANGUAGE plpgsql AS $$
+DECLARE
+	holds boolean;
+BEGIN
+	FOR i IN 1 .. 6000 LOOP
+		EXECUTE 'SELECT ' || condition INTO holds;
+		EXIT WHEN holds;
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+SELECT version FROM evstore.append('b-1', 'Told', '{"amount": 1}');
+SELECT version FROM evstore.append('b-1', 'Told', '{"amount": "much"}');
+SELECT version FROM evstore.append('b-1', 'Told', '{"amount": 4}');
+SELECT version FROM evstore.append('b-2', 'Told', '{"amount": 8}');
+INSERT INTO archive SELECT position, version, recorded_at, schema_version, id, 'c' || stream, type, '{"amount": 16}'::jsonb, metadata, tags FROM events WHERE stream LIKE 'b-%';
+SELECT evstore.create_projection('told', on_error => 'park', retries => 0, query => $$
+	SELECT e.stream, sum((e.data->>'amount')::numeric) AS amount FROM
+		(SELECT stream, data FROM events WHERE type = 'Told' UNION ALL SELECT stream, data FROM archive) e GROUP BY e.stream$$);
+CALL until($$failures > 1 AND failed_position IS NOT NULL FROM evstore.projections$$);
+SELECT p.state, e.stream, e.version, p.skipped_events FROM evstore.projections p JOIN events e ON e.position = p.failed_position;
+SELECT stream, amount FROM told ORDER BY stream;
+-- the same for what is held back later, and for what is replayed
+SELECT evstore.drop_projection('told');
+SET evstore.maintenance = on;
+SET client_min_messages = warning;
+DELETE FROM archive;
+RESET client_min_messages;
+RESET evstore.maintenance;
+SELECT evstore.create_projection('told', on_error => 'park', retries => 0, query => $$
+	SELECT e.stream, sum((e.data->>'amount')::numeric) AS amount FROM
+		(SELECT stream, data FROM events WHERE type = 'Told' UNION ALL SELECT stream, data FROM archive) e GROUP BY e.stream$$);
+SELECT evstore.wait_for('told');
+SELECT stream, version FROM evstore.skipped_events ORDER BY position;
+SELECT evstore.pause_projection('told');
+SELECT version FROM evstore.append('b-3', 'Told', '{"amount": 32}');
+SELECT version FROM evstore.append('b-1', 'Told', '{"amount": 64}');
+SELECT version FROM evstore.append('b-1', 'Told', '{"amount": 128}');
+SELECT version FROM evstore.append('b-3', 'Told', '{"amount": 256}');
+INSERT INTO archive SELECT position, version, recorded_at, schema_version, id, 'c' || stream, type, '{"amount": 16}'::jsonb, metadata, tags FROM events WHERE stream = 'b-1' AND version IN (3, 5);
+SELECT evstore.resume_projection('told');
+CALL until($$failures > 0 FROM evstore.projections$$);
+SELECT state, regexp_replace(last_error, '(?<=position |_batch_|to )\d+', 'N', 'g') AS last_error FROM evstore.projections;
+SELECT stream, version FROM evstore.skipped_events ORDER BY position;
+SELECT stream, amount FROM told ORDER BY stream;
+SELECT evstore.replay_parked('told', 'b-1');
+DO $$
+BEGIN
+	SET LOCAL evstore.maintenance = on;
+	UPDATE events SET data = '{"amount": 2}' WHERE stream = 'b-1' AND version = 2;
+END $$;
+\set VERBOSITY sqlstate
+SELECT evstore.replay_parked('told', 'b-1');
+\set VERBOSITY default
+SELECT evstore.rebuild_projection('told');
+CALL until($$count(*) = 0 FROM evstore.rebuild_progress$$);
+SELECT evstore.wait_for('told');
+SELECT stream, amount FROM told ORDER BY stream;
+SELECT state, skipped_events, parked_streams FROM evstore.projections;
+SELECT evstore.drop_projection('told');
+
 SET evstore.maintenance = on;
 SET client_min_messages = warning;
 DROP SCHEMA regress_park_tables CASCADE;
