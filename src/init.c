@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "project/generation.h"
 #include "project/inline.h"
+#include "project/mode.h"
 #include "project/progress.h"
 #include "project/projection.h"
 #include "project/seal.h"
@@ -64,6 +65,7 @@ static const EvsXactSubscriber *const xact_subscribers[] = {
 	&evs_alter_xact,
 	&evs_door_xact,
 	&evs_inline_xact,
+	&evs_mode_xact,
 	&evs_seal_xact,
 	&evs_projection_xact,
 	&evs_lifecycle_xact,

@@ -73,7 +73,9 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /* With so many positions to go, writers may well be kept waiting. */
@@ -235,11 +237,7 @@ find_trigger(Relation rel)
 	return InvalidOid;
 }
 
-/*
- * Remove the trigger from a table that no inline projection follows any more.
- * It does no harm there, while removing it keeps out whoever reads the table:
- * where that would mean to wait for them, it stays until another time.
- */
+/* Remove the trigger from a table, if no inline projection follows it any more. Call inside SPI. */
 static void
 tidy(Oid event_table)
 {
@@ -259,15 +257,52 @@ tidy(Oid event_table)
 		performDeletion(&address, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
 }
 
-/* The same of several tables. Call inside SPI. */
+/* Tables to be looked at when the transaction is about to commit, in its memory. */
+static List *untidy = NIL;
+
+/*
+ * Remove the trigger from tables that no inline projection follows any more. It
+ * does no harm there, while removing it keeps out whoever reads the table. So
+ * that is put off to the end of the transaction; where it would mean to wait for
+ * them, the trigger stays until another time.
+ */
 void
 evs_mode_tidy(const List *event_tables)
 {
+	MemoryContext caller = MemoryContextSwitchTo(TopTransactionContext);
+
+	untidy = list_concat_unique_oid(untidy, event_tables);
+	MemoryContextSwitchTo(caller);
+}
+
+/* The transaction is about to commit. */
+static void
+mode_before_commit(void)
+{
 	ListCell   *cell;
 
-	foreach(cell, event_tables)
+	/* It may have dropped the extension as well. */
+	if (untidy == NIL || evs_catalog_find() == NULL)
+		return;
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(cell, untidy)
 		tidy(lfirst_oid(cell));
+	PopActiveSnapshot();
+	SPI_finish();
 }
+
+/* The transaction is over, and its memory gone. */
+static void
+mode_finished(bool committed)
+{
+	untidy = NIL;
+}
+
+const EvsXactSubscriber evs_mode_xact = {
+	.before_commit = mode_before_commit,
+	.finished = mode_finished,
+};
 
 /* Let those who append apply a projection from now on. Call inside SPI. */
 void

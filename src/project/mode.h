@@ -7,6 +7,8 @@
 
 #include "project/projection.h"
 
+extern const EvsXactSubscriber evs_mode_xact;
+
 extern bool evs_mode_parse(const char *mode);
 extern bool evs_mode_lock(int projection, bool wait);
 extern void evs_mode_check_inline(const EvsProjection *projection);

@@ -36,6 +36,8 @@ static const char *const session_settings[][2] = {
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},
+	/* Who finds a deadlock is ended by it. We do before a session does: what we did is done again. */
+	{"deadlock_timeout", "100ms"},
 	/* Events, read table and checkpoint are in one WAL, in that order: a crash undoes both or neither. */
 	{"synchronous_commit", "off"},
 	{"search_path", EVS_SAFE_SEARCH_PATH},
