@@ -419,11 +419,16 @@ look_for_work(Oid *sequence)
 	return safe;
 }
 
-/* The worker ends: what it had claimed is for the others. */
+/*
+ * The worker ends: what it had claimed, or was rung for, is for the others. They
+ * may have found it claimed, and sleep.
+ */
 static void
 give_back(int code, Datum arg)
 {
+	evs_wakeup_unlisten();
 	evs_progress_release_all();
+	evs_wakeup_ring_worker(evs_database_slot());
 }
 
 /* Main function of a worker. */

@@ -110,4 +110,33 @@ under_load(
 under_load('kill -9 of every process', sub { kill_server($node); $node->start });
 under_load('restart', sub { $node->restart });
 
+# A worker that is not needed any more leaves its batch to another, which sleeps by then: it is woken.
+$node->safe_psql('postgres', q{SELECT evstore.pause_projection('ledger')});
+sell($node, 'postgres', 1);
+$node->safe_psql('postgres', q{SELECT evstore.wait_for('sales')});
+my $sales = $node->background_psql('postgres');
+my $ledger = $node->background_psql('postgres');
+my $held = q{SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '%s'::regclass};
+$sales->query_safe('BEGIN; LOCK TABLE sales IN SHARE MODE');
+$ledger->query_safe('BEGIN; LOCK TABLE ledger IN SHARE MODE');
+sell($node, 'postgres', 1);
+eventually($node, 'postgres', sprintf($held, 'sales'), 'one worker has a batch of sales', '1');
+$node->safe_psql('postgres', q{SELECT evstore.resume_projection('ledger')});
+eventually($node, 'postgres', sprintf($held, 'ledger'), 'another has one of ledger', '1');
+$sales->query_safe('COMMIT');
+eventually($node, 'postgres', q{SELECT lag_events FROM evstore.projections WHERE name = 'sales'}, 'the first is done, and sleeps', '0');
+# It ends only when the other has looked and found nothing to do.
+my ($pid, $dropped) = split /\|/, $node->safe_psql('postgres', q{SELECT pid, clock_timestamp() FROM pg_locks WHERE NOT granted AND relation = 'ledger'::regclass});
+kill 'STOP', $pid;
+$node->safe_psql('postgres', q{SELECT evstore.drop_projection('sales')});
+eventually($node, 'postgres', qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'evstore worker' AND pid <> $pid
+	AND state = 'idle' AND query_start > '$dropped'}, 'the first has looked around', '1');
+kill 'CONT', $pid;
+eventually($node, 'postgres', process_count('worker', 'postgres'), 'there is one worker less', '1');
+$ledger->query_safe('COMMIT');
+my $since = time;
+eventually($node, 'postgres', q{SELECT lag_events FROM evstore.projections WHERE name = 'ledger'}, 'the batch is applied', '0');
+cmp_ok(time - $since, '<', 5, 'and not only when a worker looks around by itself');
+$_->quit for ($sales, $ledger);
+
 done_testing();
