@@ -27,6 +27,7 @@
 #include "project/rows.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
@@ -161,6 +162,26 @@ explain(Explanation *explanation, EvsPosition checkpoint)
 	evs_owner_end(&frame);
 }
 
+/*
+ * Lock what planning will lock: the tables that a batch writes, if its owner may,
+ * and then what it reads. Whoever puts a rebuild in place has the former first.
+ */
+static void
+lock_tables(const EvsProjection *projection)
+{
+	ListCell   *cell;
+
+	foreach(cell, projection->kind == EVS_QUERY ? list_make1_oid(projection->state_table) : projection->read_tables)
+	{
+		bool		is_missing = false;
+		AclResult	writable = pg_class_aclcheck_ext(lfirst_oid(cell), projection->owner,
+													 ACL_INSERT | ACL_UPDATE | ACL_DELETE, &is_missing);
+
+		LockRelationOid(lfirst_oid(cell), writable == ACLCHECK_OK && !is_missing ? RowExclusiveLock : AccessShareLock);
+	}
+	evs_view_lock(projection, AccessShareLock);
+}
+
 PG_FUNCTION_INFO_V1(evs_explain_projection);
 
 /* evstore.explain_projection(name) */
@@ -183,11 +204,7 @@ evs_explain_projection(PG_FUNCTION_ARGS)
 		/* An inline one has no checkpoint: any few positions will do. */
 		if (!evs_checkpoint_read(id, &reach))
 			reach.checkpoint = 0;
-		/* As a batch does, whose statement is planned. */
-		if (OidIsValid(explanation.projection->state_table))
-			LockRelationOid(explanation.projection->state_table,
-							explanation.projection->kind == EVS_QUERY ? RowExclusiveLock : AccessShareLock);
-		evs_view_lock(explanation.projection, AccessShareLock);
+		lock_tables(explanation.projection);
 		evs_apply_check(explanation.projection);
 		/* What the view was before it was locked is gone. */
 		PushActiveSnapshot(GetTransactionSnapshot());
