@@ -95,7 +95,6 @@ try_all(const List *tables, Oid first, Effort *effort)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	int			last_moment = Max(DeadlockTimeout * LAST_MOMENT, 1);
 	Attempt		attempt = {0};
 	ErrorData  *volatile error = NULL;
 
@@ -122,7 +121,7 @@ try_all(const List *tables, Oid first, Effort *effort)
 		(error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED))
 		ReThrowError(error);
 	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		effort->moment_ms = Min(2 * effort->moment_ms, last_moment);
+		effort->moment_ms = Min(2 * effort->moment_ms, Max(DeadlockTimeout * LAST_MOMENT, 1));
 	effort->in_vain_ms += TimestampDifferenceMilliseconds(attempt.since, GetCurrentTimestamp());
 	FreeErrorData(error);
 	return attempt.wanted;
