@@ -170,10 +170,11 @@ take_over_failures(const EvsProjection *original, const EvsProjection *rebuild, 
 static void
 succeed(const EvsProjection *original, const EvsProjection *rebuild, Oid read_table, EvsPosition checkpoint)
 {
+	bool		is_view = original->kind == EVS_QUERY && read_table != original->state_table;
 	Oid			types[] = {INT4OID, OIDOID, OIDOID};
 	Datum		values[] = {
 		Int32GetDatum(original->id), ObjectIdGetDatum(read_table),
-		ObjectIdGetDatum(read_table == original->state_table ? InvalidOid : original->state_table),
+		ObjectIdGetDatum(is_view ? original->state_table : InvalidOid),
 	};
 	bool		has_view = OidIsValid(evs_view_own(rebuild->id));
 

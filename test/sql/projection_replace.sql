@@ -242,6 +242,17 @@ END
 $$;
 SELECT evstore.wait_for_all();
 SELECT count(*) FROM noted WHERE type LIKE 'other-%';
+-- a table that is not written any more may go
+CREATE TABLE before (type text);
+CREATE TABLE after (type text);
+SELECT evstore.create_projection('moved', read_table => 'before', statement => 'INSERT INTO before SELECT type FROM new_events');
+SELECT evstore.replace_projection('moved', read_tables => '{after}', statement => 'INSERT INTO after SELECT type FROM new_events');
+SELECT replaced('moved');
+DROP TABLE before;
+SELECT evstore.append('order-12', 'OrderPlaced', '{}') IS NOT NULL AS appended;
+SELECT evstore.wait_for('moved', timeout => '10 s');
+SELECT count(*) = (SELECT count(*) FROM events) AS all_there FROM after;
+SELECT evstore.drop_projection('moved');
 -- a superuser's definition has the rights of the projection's owner, and no more
 CREATE ROLE regress_replace_owner;
 GRANT USAGE, CREATE ON SCHEMA regress_projection_replace TO regress_replace_owner;
