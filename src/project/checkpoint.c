@@ -172,9 +172,17 @@ write_row(Relation rel, Relation index, Snapshot snapshot, ItemPointer old, Tupl
 	LockTupleMode mode;
 	EVS_UPDATE_INDEXES update_index;
 
-	if (table_tuple_update(rel, old, row, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true,
-						   &failure, &mode, &update_index) != TM_Ok)
-		return false;
+	switch (table_tuple_update(rel, old, row, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true,
+							   &failure, &mode, &update_index))
+	{
+		case TM_Ok:
+			break;
+		case TM_Updated:
+		case TM_Deleted:
+			return false;
+		default:
+			elog(ERROR, "could not move a checkpoint");
+	}
 	/* The index's one column is the table's first. */
 	if (update_index)
 		(void) index_insert(index, row->tts_values, row->tts_isnull, &row->tts_tid, rel, UNIQUE_CHECK_YES, false,

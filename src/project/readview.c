@@ -165,7 +165,7 @@ dependents(const EvsReadView *view)
 		"   'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_publication_rel'::pg_catalog.regclass))))"
 		" AND NOT (d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND c.relkind = 'v' AND d.objid IN"
 		"  (SELECT r.oid FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename = '_RETURN'))"
-		" WHERE c.oid = $1 AND $2 IS NOT NULL", view->read_table, view->name);
+		" WHERE c.oid = $1", view->read_table, view->name);
 	others = answer(0, 1);
 	return others && others[0] != '\0' ? others : NULL;
 }
@@ -213,7 +213,7 @@ note_properties(EvsReadView *view)
 	const char *kind = OidIsValid(view->built) ? "VIEW" : "TABLE";
 
 	ask("SELECT pg_catalog.array_to_string(reloptions, ', ') FROM pg_catalog.pg_class"
-		" WHERE oid = $1 AND relkind = 'v' AND reloptions IS NOT NULL AND $2 IS NOT NULL", view->read_table, view->name);
+		" WHERE oid = $1 AND relkind = 'v' AND reloptions IS NOT NULL", view->read_table, view->name);
 	view->options = SPI_processed > 0 ? psprintf(" WITH (%s)", answer(0, 1)) : "";
 	if (view->stays)
 		return;
@@ -250,7 +250,7 @@ revoke_all(Oid relid)
 		"  ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)) END, ', ')"
 		" FROM pg_catalog.pg_class c, LATERAL (SELECT x.grantee FROM pg_catalog.aclexplode(c.relacl) x"
 		"  UNION ALL SELECT x.grantee FROM pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x"
-		"  WHERE a.attrelid = c.oid AND NOT a.attisdropped) g WHERE c.oid = $1 AND g.grantee <> c.relowner AND $2 IS NOT NULL", relid, name);
+		"  WHERE a.attrelid = c.oid AND NOT a.attisdropped) g WHERE c.oid = $1 AND g.grantee <> c.relowner", relid, name);
 	roles = answer(0, 1);
 	if (roles)
 		execute(psprintf("REVOKE ALL ON %s FROM %s CASCADE", name, roles));
